@@ -1,0 +1,219 @@
+"""The nouns that travel: what a client asks, what was decided, what came back.
+
+All of them are frozen msgspec structs, and the same objects are used in process and on the wire.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Tier(StrEnum):
+    """Who decided where a request goes."""
+
+    PINNED = "pinned"
+    """The caller named the specialist."""
+    POLICY = "policy"
+    """Policy left one candidate, so there was nothing to choose."""
+    LINEAR = "linear"
+    """The linear head was sure."""
+    DEFAULT = "default"
+    """The router was unsure and abstained to the generalist."""
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+class Outcome(StrEnum):
+    """How a request ended, as the audit log tells it."""
+
+    COMPLETED = "completed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class FunctionCall(Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct, frozen=True):
+    id: str
+    function: FunctionCall
+    type: str = "function"
+
+
+class ContentPart(Struct, frozen=True):
+    """One part of a message's content. Only `text` parts can be read by the engines of today."""
+
+    type: str
+    text: str | None = None
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str | tuple[ContentPart, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The content as plain text; parts are joined by newlines."""
+        if self.content is None:
+            return ""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text or "" for part in self.content)
+
+
+class Sampling(Struct, frozen=True, omit_defaults=True):
+    """How tokens are drawn. A field left unset means the engine's own default."""
+
+    max_tokens: int | UnsetType = UNSET
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    stop: tuple[str, ...] = ()
+    presence_penalty: float | UnsetType = UNSET
+    frequency_penalty: float | UnsetType = UNSET
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+class Request(Struct, frozen=True):
+    """A chat request as the team understands it, whichever protocol it came in by.
+
+    `model` is `auto`, a specialist's name, or `specialist/skill`. `tools`, `tool_choice` and `response_format` stay
+    in their OpenAI form; `extra` keeps fields that Concertino does not know, for engines that may.
+    """
+
+    messages: tuple[Message, ...]
+    model: str = "auto"
+    sampling: Sampling = Sampling()
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Every word a model would read, for detectors that must see all of it."""
+        return "\n".join(message.text for message in self.messages)
+
+
+class Principal(Struct, frozen=True):
+    """Who is asking. Without API keys there is one: the local user."""
+
+    key_id: str = "local"
+    tenant: str = "default"
+
+
+class Facts(Struct, frozen=True):
+    """What policy established about a request. `*_detectors` name what fired; a detector that failed counts as fired."""
+
+    tenant: str
+    needs_tools: bool = False
+    needs_json_schema: bool = False
+    identifiers: tuple[str, ...] = ()
+    health_terms: tuple[str, ...] = ()
+    failed_detectors: tuple[str, ...] = ()
+    health_data: bool = False
+
+
+class Verdict(Struct, frozen=True):
+    """Which specialists may see a request: `eligible` in the team's order, `excluded` with a reason for each."""
+
+    eligible: tuple[str, ...]
+    excluded: dict[str, str] = field(default_factory=dict)
+    facts: Facts = Facts(tenant="default")
+
+
+class Ranking(Struct, frozen=True):
+    """What a router says: a calibrated probability for each domain it knows, best first, and its choice.
+
+    `domain` is None where the router abstains; `confidence` is the best domain's probability either way.
+    """
+
+    scores: dict[str, float]
+    confidence: float
+    domain: str | None
+    reason: str
+
+
+class Decision(Struct, frozen=True):
+    """Who answers, how sure, which tier decided, and why. `/v1/route`, headers and audit all show this object."""
+
+    specialist: str
+    confidence: float
+    tier: Tier
+    reason: str
+    skill: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict = Verdict(eligible=())
+
+
+class Usage(Struct, frozen=True):
+    """Tokens read, written, and read from the prefix cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class TopLogprob(Struct, frozen=True):
+    token: str
+    logprob: float
+
+
+class TokenLogprob(Struct, frozen=True):
+    """One generated token, its natural-log probability, and its likeliest rivals (itself included)."""
+
+    token: str
+    logprob: float
+    top: tuple[TopLogprob, ...] = ()
+
+
+class Chunk(Struct, frozen=True):
+    """One step of a generation. The last chunk carries `finish_reason`; usage comes with it or after it."""
+
+    text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class Answer(Struct, frozen=True):
+    """A finished answer. `confidence` and `abstained` are set for skills only."""
+
+    id: str
+    text: str
+    specialist: str
+    decision: Decision
+    usage: Usage
+    finish_reason: FinishReason = FinishReason.STOP
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    confidence: float | None = None
+    abstained: bool = False
