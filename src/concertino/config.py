@@ -1,0 +1,293 @@
+"""concertino.yaml -> frozen, validated settings. Unknown keys are refused, with the nearest known key named.
+
+Every setting is declared once, here, with its default. `docs/configuration.md` is generated from these classes.
+Secrets never stand in the file: a backend's key is named by environment variable or file, an API key by its hash.
+"""
+
+import difflib
+import os
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from msgspec import Struct, field
+
+from concertino.errors import ConfigurationError
+
+CONFIG_NAME = "concertino.yaml"
+DEFAULT_TEAM = "default_team.yaml"
+
+
+class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the endpoint listens and what it accepts."""
+
+    host: str = "127.0.0.1"
+    port: int = 8420
+    body_limit_bytes: int = 4 * 1024 * 1024
+    max_in_flight: int = 64
+    """Requests being answered at once; one more is told 429 with Retry-After."""
+    request_timeout_s: float = 300.0
+
+
+class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One backend: `type` is the name of a `concertino.backends` entry point, `options` are that type's own."""
+
+    type: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`type` is the name of a `concertino.routers` entry point, `options` are that type's own."""
+
+    type: str = "linear"
+    options: dict[str, Any] = field(default_factory=dict)
+    default: str = "general"
+    """The specialist that answers when the router is unsure or nobody serves the domain."""
+
+
+class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What policy looks for, and who may see it."""
+
+    detectors: tuple[str, ...] = ("identifiers", "health")
+    """Names of `concertino.detectors` entry points. One that fails or is late counts as having fired."""
+    detector_timeout_s: float = 1.0
+    phi_tag: str = "phi"
+    """Only specialists with this compliance tag see health data (an identifier plus a health context)."""
+    tenants: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """tenant -> specialists it may use; a tenant that is not listed may use all."""
+
+
+class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The audit log: who asked, what was decided, how it ended."""
+
+    path: str = ""
+    """SQLite file; empty means audit.db in the home folder."""
+    keep_text: bool = False
+    """False keeps a keyed digest of the content, true keeps the content itself."""
+
+
+class KeySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """An API key by its hash, as `concertino keys create --print-config` prints it."""
+
+    id: str
+    sha256: str
+    tenant: str = "default"
+
+
+class Price(Struct, frozen=True, forbid_unknown_fields=True):
+    """Per million tokens, in `currency`. A local model costs what you reckon its machine costs."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+    currency: str = "USD"
+
+
+class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """Something a specialist does with one text: an instruction, a response contract, a confidence threshold.
+
+    The contract is `labels` (the answer is exactly one of them), or `json_schema`, or neither (free text).
+    `threshold` is a calibrated confidence below which the answer is marked abstained; without one none is.
+    """
+
+    name: str
+    description: str
+    instruction: str
+    labels: tuple[str, ...] = ()
+    json_schema: dict[str, Any] | None = None
+    threshold: float | None = None
+    max_tokens: int = 256
+
+
+class Evaluation(Struct, frozen=True, forbid_unknown_fields=True):
+    """The measurement that earned a specialist its place, in a sentence, with the command that repeats it."""
+
+    summary: str
+    command: str = ""
+    date: str = ""
+
+
+class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """One member of the team."""
+
+    name: str
+    description: str
+    backend: str
+    model: str
+    """A name of the model catalogue for llamacpp, the upstream's model name for http."""
+    system: str = ""
+    """Put before the conversation when the caller sent no system message of its own."""
+    domains: tuple[str, ...] = ()
+    """The router's domains that this specialist serves; empty means its own name."""
+    adapter: str | None = None
+    """Path of a GGUF LoRA adapter for `model`, or none: then the specialist is only prompted."""
+    skills: tuple[SkillCard, ...] = ()
+    compliance: tuple[str, ...] = ()
+    context_tokens: int = 4096
+    temperature: float = 0.2
+    max_tokens: int = 512
+    price: Price = Price()
+    evaluation: Evaluation | None = None
+
+    @property
+    def serves(self) -> tuple[str, ...]:
+        return self.domains or (self.name,)
+
+    def skill(self, name: str) -> SkillCard | None:
+        return next((skill for skill in self.skills if skill.name == name), None)
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of concertino.yaml. What a file leaves out keeps its default; without `specialists` the default team plays."""
+
+    home: str = ""
+    """Where models, keys and the audit log live; empty means CONCERTINO_HOME, or ~/.concertino."""
+    gateway: GatewaySettings = GatewaySettings()
+    router: RouterSettings = RouterSettings()
+    policy: PolicySettings = PolicySettings()
+    audit: AuditSettings = AuditSettings()
+    database_url: str = ""
+    """SQLAlchemy URL for keys and other state; empty means state.db in the home folder."""
+    backends: dict[str, BackendSettings] = field(default_factory=dict)
+    specialists: tuple[SpecialistCard, ...] = ()
+    embeddings: dict[str, str] = field(default_factory=dict)
+    """Embedding model name on the wire -> backend that runs it."""
+    keys: tuple[KeySettings, ...] = ()
+
+    @property
+    def home_path(self) -> Path:
+        return home_folder(self.home)
+
+    @property
+    def audit_path(self) -> Path:
+        return Path(self.audit.path).expanduser() if self.audit.path else self.home_path / "audit.db"
+
+    @property
+    def state_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home_path / 'state.db'}"
+
+    def card(self, name: str) -> SpecialistCard | None:
+        return next((card for card in self.specialists if card.name == name), None)
+
+
+def home_folder(configured: str = "") -> Path:
+    """The folder for models, keys and logs: the setting, else CONCERTINO_HOME, else ~/.concertino."""
+    return Path(configured or os.environ.get("CONCERTINO_HOME") or "~/.concertino").expanduser().absolute()
+
+
+def find_config(explicit: str | Path | None = None) -> Path | None:
+    """The configuration file to use: the one named, else CONCERTINO_CONFIG, else ./concertino.yaml, else None."""
+    named = explicit or os.environ.get("CONCERTINO_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    here = Path(CONFIG_NAME)
+    return here if here.is_file() else None
+
+
+def load(path: str | Path | None = None) -> Settings:
+    """Read and validate a configuration file over the built-in defaults.
+
+    Sections `backends`, `specialists` and `embeddings` of the file replace the built-in ones when given.
+    Raises ConfigurationError, naming the file, the key and what to do.
+    """
+    raw = _parse(resources.files("concertino").joinpath(DEFAULT_TEAM).read_text("utf-8"), DEFAULT_TEAM)
+    found = find_config(path)
+    if found is not None:
+        try:
+            text = found.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"Cannot read {found}: {error}. Check the path and that it is UTF-8.") from error
+        raw = {**raw, **_parse(text, str(found))}
+    return build(raw, str(found or "the built-in configuration"))
+
+
+def build(raw: dict[str, Any], source: str) -> Settings:
+    """Validate a plain mapping. `source` is named in errors."""
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: {_explain(str(error))}", param=_path_of(str(error))) from error
+    _check(settings, source)
+    return settings
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{source} is not valid YAML: {error}. Correct it at the place named.") from error
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{source} must be a mapping of settings, but is a {type(raw).__name__}.")
+    return raw
+
+
+def _check(settings: Settings, source: str) -> None:
+    """What types alone cannot say: names that must be unique, references that must resolve, ranges."""
+
+    def refuse(where: str, what: str) -> None:
+        raise ConfigurationError(f"{source}: {where}: {what}", param=where)
+
+    names = [card.name for card in settings.specialists]
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+            refuse("specialists", f"{name!r} is not a usable name; use lower-case letters, digits, '.', '_' and '-'.")
+        if name == "auto":
+            refuse("specialists", "'auto' is the router's own name; call the specialist something else.")
+        if names.count(name) > 1:
+            refuse("specialists", f"{name!r} is declared twice; give each specialist a name of its own.")
+    for card in settings.specialists:
+        if card.backend not in settings.backends:
+            known = ", ".join(sorted(settings.backends)) or "none"
+            refuse(f"specialists.{card.name}.backend", f"no backend {card.backend!r}; declared backends: {known}.")
+        for skill in card.skills:
+            if skill.labels and skill.json_schema:
+                refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
+    if settings.specialists and settings.router.default not in names:
+        refuse("router.default", f"no specialist {settings.router.default!r}; choose one of: {', '.join(names)}.")
+    for tenant, allowed in settings.policy.tenants.items():
+        for name in set(allowed) - set(names):
+            refuse(f"policy.tenants.{tenant}", f"no specialist {name!r}; choose from: {', '.join(names)}.")
+    for model, backend in settings.embeddings.items():
+        if backend not in settings.backends:
+            refuse(f"embeddings.{model}", f"no backend {backend!r}.")
+    for key in settings.keys:
+        if not re.fullmatch(r"[0-9a-f]{64}", key.sha256):
+            refuse(f"keys.{key.id}", "sha256 must be 64 hexadecimal digits; make one with `concertino keys create`.")
+    if not 0 <= settings.gateway.port <= 65535:
+        refuse("gateway.port", f"{settings.gateway.port} is not a port; use 1 to 65535, or 0 for a free one.")
+
+
+def _path_of(message: str) -> str | None:
+    found = re.search(r"at `\$\.?([^`]*)`", message)
+    return found.group(1) if found and found.group(1) else None
+
+
+def _explain(message: str) -> str:
+    """msgspec's sentence, with the nearest known key where a key is unknown."""
+    where = _path_of(message)
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if not unknown:
+        return message + ". Correct the value; docs/configuration.md lists every setting."
+    nearest = difflib.get_close_matches(unknown.group(1), sorted(_known_keys(Settings)), n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    place = f" under {where}" if where else ""
+    return f"unknown key {unknown.group(1)!r}{place}.{hint} docs/configuration.md lists every setting."
+
+
+def _known_keys(struct: Any) -> set[str]:
+    keys: set[str] = set()
+    for item in msgspec.structs.fields(struct):
+        keys.add(item.name)
+        for inner in _structs_in(item.type):
+            keys |= _known_keys(inner)
+    return keys
+
+
+def _structs_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _structs_in(inner)]
