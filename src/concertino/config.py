@@ -140,7 +140,7 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All of concertino.yaml. What a file leaves out keeps its default; without `specialists` the default team plays."""
+    """All of concertino.yaml. What a file leaves out keeps its default; without `specialists` it is the default team."""
 
     home: str = ""
     """Where models, keys and the audit log live; empty means CONCERTINO_HOME, or ~/.concertino."""

@@ -126,7 +126,7 @@ class Principal(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """What policy established about a request. `*_detectors` name what fired; a detector that failed counts as fired."""
+    """What policy established about a request. A detector that failed is named, and counts as having fired."""
 
     tenant: str
     needs_tools: bool = False

@@ -1,7 +1,8 @@
 """The one protocol of a backend: what runs a model."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct, field
@@ -10,9 +11,8 @@ from concertino.types import Chunk, Message, Sampling
 
 
 class Capability(StrEnum):
-    """What an engine can do for one of its models."""
+    """What an engine can do for its models."""
 
-    CHAT = "chat"
     EMBED = "embed"
     TOOLS = "tools"
     JSON_SCHEMA = "json_schema"
@@ -28,24 +28,39 @@ class Health(StrEnum):
     DOWN = "down"
 
 
-class Adapter(Struct, frozen=True):
-    """A LoRA adapter file and the strength at which it is applied."""
+class ModelUse(Struct, frozen=True):
+    """What the team will ask one model for: known before the start, so that an engine can be laid out for it."""
 
-    path: str
-    scale: float = 1.0
+    model: str
+    adapters: tuple[str, ...] = ()
+    context_tokens: int = 4096
+    embed: bool = False
+    preambles: tuple[str, ...] = ()
+    """System messages that many requests will begin with; an engine may read them into its prefix cache."""
+
+
+class BackendContext(Struct, frozen=True):
+    """What a backend is made from. `resolve` turns a catalogue name into the file that holds the model."""
+
+    name: str
+    options: dict[str, Any]
+    uses: tuple[ModelUse, ...]
+    resolve: Callable[[str], Path]
 
 
 class Generation(Struct, frozen=True):
-    """One generation to run. `model` is the backend's own name for the model (a path, an upstream name).
+    """One generation to run. `model` is a name from this backend's `uses`.
 
-    `adapter` is applied to this request alone; with None the base answers, whatever else is loaded.
-    `grammar` is GBNF (llama.cpp, grammars/README.md); `json_schema` is a JSON Schema object.
+    With `adapter` (the path of a LoRA file named in `uses`) only that adapter shapes the answer, at `adapter_scale`;
+    without, the base answers, whatever else is loaded. `grammar` is GBNF (llama.cpp, grammars/README.md).
+    `response_format`, `tools` and `tool_choice` keep their OpenAI form.
     """
 
     model: str
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
-    adapter: Adapter | None = None
+    adapter: str | None = None
+    adapter_scale: float = 1.0
     grammar: str | None = None
     response_format: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] = ()
@@ -54,12 +69,15 @@ class Generation(Struct, frozen=True):
 
 
 class Backend(Protocol):
-    """Runs models. One object serves every specialist that names it; it is opened once and shared."""
+    """Runs models. One object serves every specialist that names it; it is started once and shared.
+
+    Made by an entry point of the group `concertino.backends`: a callable that takes a BackendContext.
+    """
 
     capabilities: frozenset[Capability]
 
     async def start(self) -> None:
-        """Get ready to serve. Returns when models can answer. Raises BackendUnavailable or a ModelError."""
+        """Get ready to serve; returns when models can answer. Raises BackendUnavailable or a ModelError."""
         ...
 
     def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
@@ -67,11 +85,11 @@ class Backend(Protocol):
         ...
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """One unit-length vector per text, in order."""
+        """One unit-length vector per text, in order. Raises BackendError, UnsupportedParameter."""
         ...
 
     def health(self) -> Health: ...
 
     async def close(self) -> None:
-        """Stop everything this backend started. Safe to call twice."""
+        """Stop everything that this backend started. Safe to call twice."""
         ...

@@ -1,0 +1,3 @@
+"""llama.cpp in supervised child processes."""
+
+from concertino.backends.llamacpp.backend import LlamaCppBackend as LlamaCppBackend
