@@ -20,6 +20,8 @@ class Capability(StrEnum):
     LOGPROBS = "logprobs"
     SEED = "seed"
     ADAPTERS = "adapters"
+    EXTRA = "extra"
+    """Takes request fields that Concertino does not know, and judges them itself."""
 
 
 class Health(StrEnum):

@@ -26,6 +26,7 @@ class HttpOptions(Struct, frozen=True, forbid_unknown_fields=True):
         Capability.JSON_SCHEMA,
         Capability.LOGPROBS,
         Capability.SEED,
+        Capability.EXTRA,
     )
     """What that server can do; requests that need more are refused before they are sent."""
     connect_timeout_s: float = 5.0

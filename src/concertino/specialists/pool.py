@@ -1,0 +1,133 @@
+"""The team in memory: each card with the backend that runs it. Specialists on one base share one engine."""
+
+import asyncio
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from concertino import plugins
+from concertino.backends.base import Backend, BackendContext, Capability, Health, ModelUse
+from concertino.config import Settings, SkillCard, SpecialistCard
+from concertino.errors import UnknownModel
+
+AUTO = "auto"
+
+
+class Specialist(Struct, frozen=True):
+    """A card, the backend that runs it, and the hashes that say exactly which weights answer."""
+
+    card: SpecialistCard
+    backend: Backend
+    model_hash: str
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.backend.capabilities
+
+
+class Target(Struct, frozen=True):
+    """What the `model` field names: a specialist, perhaps one of its skills. `None` for `auto`."""
+
+    specialist: Specialist
+    skill: SkillCard | None = None
+
+
+class Pool:
+    """Builds every backend that a card or an embedding model names, and finds specialists by name.
+
+    `resolve` gives the file of a catalogue model, `model_hash` the content hash of a card's weights.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        resolve: Callable[[str], Path],
+        model_hash: Callable[[SpecialistCard], str],
+    ) -> None:
+        self.settings = settings
+        uses = model_uses(settings)
+        self.backends: dict[str, Backend] = {}
+        for name, declared in settings.backends.items():
+            if not uses.get(name):
+                continue  # declared but used by nobody: nothing to start
+            make = plugins.load(plugins.BACKENDS, declared.type, f"backends.{name}.type")
+            self.backends[name] = make(BackendContext(name, declared.options, tuple(uses[name]), resolve))
+        self._specialists = {
+            card.name: Specialist(card, self.backends[card.backend], model_hash(card)) for card in settings.specialists
+        }
+
+    def __iter__(self) -> Iterator[Specialist]:
+        return iter(self._specialists.values())
+
+    def __len__(self) -> int:
+        return len(self._specialists)
+
+    def get(self, name: str) -> Specialist:
+        return self._specialists[name]
+
+    def serving(self, domain: str) -> list[str]:
+        """Names of the specialists that serve a router's domain, in the team's order."""
+        return [card.name for card in self.settings.specialists if domain in card.serves]
+
+    def target(self, model: str) -> Target | None:
+        """What a request's `model` names, or None for `auto`. Raises UnknownModel with the nearest name."""
+        if model == AUTO:
+            return None
+        name, _, skill_name = model.partition("/")
+        specialist = self._specialists.get(name)
+        if specialist is None:
+            raise self._unknown(model)
+        if not skill_name:
+            return Target(specialist)
+        skill = specialist.card.skill(skill_name)
+        if skill is None:
+            raise self._unknown(model)
+        return Target(specialist, skill)
+
+    def names(self) -> list[str]:
+        """Every name that `model` may take, `auto` first."""
+        listed = [AUTO]
+        for card in self.settings.specialists:
+            listed.append(card.name)
+            listed.extend(f"{card.name}/{skill.name}" for skill in card.skills)
+        return listed
+
+    def _unknown(self, model: str) -> UnknownModel:
+        nearest = difflib.get_close_matches(model, self.names(), n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        return UnknownModel(f"No model {model[:80]!r} here.{hint} GET /v1/models lists them.", param="model")
+
+    async def start(self) -> None:
+        """Start every backend at once. If one fails, those that came up are closed again."""
+        try:
+            await asyncio.gather(*(backend.start() for backend in self.backends.values()))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await asyncio.gather(*(backend.close() for backend in self.backends.values()), return_exceptions=True)
+
+    def health(self) -> dict[str, Health]:
+        return {name: backend.health() for name, backend in self.backends.items()}
+
+
+def model_uses(settings: Settings) -> dict[str, list[ModelUse]]:
+    """What each backend will be asked for: one ModelUse per base model, whoever shares it."""
+    uses: dict[str, list[ModelUse]] = {}
+    by_base: dict[tuple[str, str], list[SpecialistCard]] = {}
+    for card in settings.specialists:
+        by_base.setdefault((card.backend, card.model), []).append(card)
+    for (backend, model), cards in by_base.items():
+        use = ModelUse(
+            model=model,
+            adapters=tuple(dict.fromkeys(card.adapter for card in cards if card.adapter)),
+            context_tokens=max(card.context_tokens for card in cards),
+            preambles=tuple(dict.fromkeys(card.system for card in cards if card.system)),
+        )
+        uses.setdefault(backend, []).append(use)
+    for model, backend in settings.embeddings.items():
+        uses.setdefault(backend, []).append(ModelUse(model=model, context_tokens=512, embed=True))
+    return uses

@@ -1,0 +1,96 @@
+"""A skill as a generation: the prompt, the constraint on the answer, and what its log-probabilities say."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from concertino.backends.base import Capability, Generation
+from concertino.config import SkillCard, SpecialistCard
+from concertino.errors import UnsupportedParameter
+from concertino.types import Message, Role, Sampling, TokenLogprob
+
+TOP_LOGPROBS = 40
+"""Rivals asked for at each token; a label's first token is nearly always among so many."""
+
+
+def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: frozenset[Capability]) -> Generation:
+    """One constrained, greedy generation for one text. Raises UnsupportedParameter if the engine cannot constrain."""
+    grammar, response_format = None, None
+    if skill.labels:
+        if Capability.GRAMMAR in can:
+            grammar = label_grammar(skill.labels)
+        elif Capability.JSON_SCHEMA in can:
+            response_format = _schema_format(skill.name, {"type": "string", "enum": list(skill.labels)})
+        else:
+            raise _cannot(card, skill, "one of a set of labels")
+    elif skill.json_schema is not None:
+        if Capability.JSON_SCHEMA not in can:
+            raise _cannot(card, skill, "a JSON schema")
+        response_format = _schema_format(skill.name, skill.json_schema)
+    wants_logprobs = bool(skill.labels) and Capability.LOGPROBS in can
+    return Generation(
+        model=card.model,
+        messages=(Message(Role.SYSTEM, skill.instruction), Message(Role.USER, text)),
+        sampling=Sampling(
+            max_tokens=skill.max_tokens,
+            temperature=0.0,
+            logprobs=wants_logprobs,
+            top_logprobs=TOP_LOGPROBS if wants_logprobs else 0,
+        ),
+        adapter=card.adapter,
+        grammar=grammar,
+        response_format=response_format,
+    )
+
+
+def label_grammar(labels: Sequence[str]) -> str:
+    """A GBNF grammar whose only sentences are the labels."""
+    quoted = ('"' + label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"' for label in labels)
+    return "root ::= " + " | ".join(quoted)
+
+
+def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> float | None:
+    """Probability of the label that was generated, among the labels.
+
+    At each step the token's probability is divided by that of all tokens that could still lead to a label, so the
+    product is the label's probability under the constrained model. None without log-probabilities. It is not
+    calibrated by itself; a threshold on it is fitted on held-out data.
+    """
+    if not tokens:
+        return None
+    prefix, total = "", 0.0
+    for step in tokens:
+        reachable = [label for label in labels if label.startswith(prefix + step.token)]
+        if not step.token or not reachable:
+            break
+        allowed = {
+            rival.token: rival.logprob for rival in step.top if rival.token and _leads(labels, prefix + rival.token)
+        }
+        allowed[step.token] = step.logprob
+        total += step.logprob - _log_sum(allowed.values())
+        prefix += step.token
+        if len(reachable) == 1:
+            break
+    return min(1.0, math.exp(total))
+
+
+def _leads(labels: Sequence[str], prefix: str) -> bool:
+    return any(label.startswith(prefix) for label in labels)
+
+
+def _log_sum(values: Any) -> float:
+    listed = list(values)
+    top = max(listed)
+    return float(top + math.log(math.fsum(math.exp(value - top) for value in listed)))
+
+
+def _schema_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+
+
+def _cannot(card: SpecialistCard, skill: SkillCard, what: str) -> UnsupportedParameter:
+    return UnsupportedParameter(
+        f"{card.name}/{skill.name} must answer with {what}, and backend {card.backend!r} cannot constrain its answers. "
+        "Give the specialist another backend.",
+        param="model",
+    )
