@@ -139,6 +139,14 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
         return next((skill for skill in self.skills if skill.name == name), None)
 
 
+class EmbeddingCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model that turns texts into vectors. Health data goes to it only if it carries the phi tag."""
+
+    model: str
+    backend: str
+    compliance: tuple[str, ...] = ()
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All of concertino.yaml. What a file leaves out keeps its default; without `specialists` it is the default team."""
 
@@ -152,8 +160,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """SQLAlchemy URL for keys and other state; empty means state.db in the home folder."""
     backends: dict[str, BackendSettings] = field(default_factory=dict)
     specialists: tuple[SpecialistCard, ...] = ()
-    embeddings: dict[str, str] = field(default_factory=dict)
-    """Embedding model name on the wire -> backend that runs it."""
+    embeddings: tuple[EmbeddingCard, ...] = ()
     keys: tuple[KeySettings, ...] = ()
 
     @property
@@ -251,9 +258,9 @@ def _check(settings: Settings, source: str) -> None:
     for tenant, allowed in settings.policy.tenants.items():
         for name in set(allowed) - set(names):
             refuse(f"policy.tenants.{tenant}", f"no specialist {name!r}; choose from: {', '.join(names)}.")
-    for model, backend in settings.embeddings.items():
-        if backend not in settings.backends:
-            refuse(f"embeddings.{model}", f"no backend {backend!r}.")
+    for embedding in settings.embeddings:
+        if embedding.backend not in settings.backends:
+            refuse(f"embeddings.{embedding.model}", f"no backend {embedding.backend!r}.")
     for key in settings.keys:
         if not re.fullmatch(r"[0-9a-f]{64}", key.sha256):
             refuse(f"keys.{key.id}", "sha256 must be 64 hexadecimal digits; make one with `concertino keys create`.")

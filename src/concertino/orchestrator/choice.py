@@ -21,7 +21,7 @@ def only_candidate(verdict: Verdict) -> Decision:
 
 def ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Decision:
     """The best eligible specialist for what the router says. Scores of excluded specialists are not shown."""
-    scores = {name: 0.0 for name in verdict.eligible}
+    scores = dict.fromkeys(verdict.eligible, 0.0)
     for domain, score in ranking.scores.items():
         for name in pool.serving(domain):
             if name in scores:

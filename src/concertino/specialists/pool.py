@@ -128,6 +128,6 @@ def model_uses(settings: Settings) -> dict[str, list[ModelUse]]:
             preambles=tuple(dict.fromkeys(card.system for card in cards if card.system)),
         )
         uses.setdefault(backend, []).append(use)
-    for model, backend in settings.embeddings.items():
-        uses.setdefault(backend, []).append(ModelUse(model=model, context_tokens=512, embed=True))
+    for embedding in settings.embeddings:
+        uses.setdefault(embedding.backend, []).append(ModelUse(embedding.model, context_tokens=512, embed=True))
     return uses

@@ -1,0 +1,97 @@
+"""One HTTP call as a handler sees it, and what a handler gives back."""
+
+import re
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from starlette.types import Receive, Scope, Send
+
+from concertino.errors import InvalidRequest
+from concertino.gateway.keys import Authenticator
+from concertino.orchestrator.service import Service
+from concertino.types import Principal
+
+_DEEPEST = 100
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_PAIR = re.compile(rb"\[\]|\{\}")
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+class Access(StrEnum):
+    """Who may call a route. A route that says nothing does not exist."""
+
+    PUBLIC = "public"
+    KEY = "key"
+
+
+class Call(Struct, frozen=True):
+    """Everything a handler may use. `send` is for streams; other handlers return a Reply."""
+
+    service: Service
+    authenticator: Authenticator
+    principal: Principal
+    request_id: str
+    body: bytes
+    path: str
+    send: Send
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises InvalidRequest that says where it breaks."""
+        if not self.body:
+            raise InvalidRequest("The body is empty. Send a JSON object.")
+        if _too_deep(self.body):
+            raise InvalidRequest(f"The body is nested more than {_DEEPEST} levels deep. Flatten it.")
+        try:
+            value = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(f"The body is not valid JSON: {error}. Correct it and send it again.") from error
+        if not isinstance(value, dict):
+            raise InvalidRequest(f"The body must be a JSON object, but is a {type(value).__name__}.")
+        return value
+
+
+class Reply(Struct, frozen=True):
+    """A whole answer: status, body and headers."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def json(cls, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> "Reply":
+        return cls(msgspec.json.encode(value), status, headers=headers or {})
+
+    async def send(self, send: Send) -> None:
+        headers = [(b"content-type", self.content_type.encode()), (b"content-length", str(len(self.body)).encode())]
+        headers += header_pairs(self.headers)
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+Handler = Callable[[Call], Awaitable[Reply | None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def header_pairs(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them. Text that a header cannot carry is replaced, never passed on."""
+    return [
+        (name.lower().encode("ascii"), "".join(c if " " <= c <= "~" else "?" for c in value).encode("ascii"))
+        for name, value in headers.items()
+    ]
+
+
+def _too_deep(body: bytes) -> bool:
+    """Whether brackets nest deeper than the limit, found without decoding: each round takes the innermost pairs off."""
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+    for _ in range(_DEEPEST):
+        shorter = _PAIR.sub(b"", brackets)
+        if not shorter or len(shorter) == len(brackets):
+            return False  # all gone, or unbalanced: then the decoder says where
+        brackets = shorter
+    return True

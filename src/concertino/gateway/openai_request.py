@@ -1,0 +1,245 @@
+"""The OpenAI chat and embeddings bodies -> our own nouns. What cannot be honoured is refused in words."""
+
+import difflib
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from concertino.errors import InvalidRequest, UnsupportedParameter
+from concertino.types import ContentPart, Message, Request, Role, Sampling
+
+_IGNORED = frozenset(
+    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
+)
+"""Bookkeeping of the hosted service: it asks nothing of a model, so leaving it aside changes no answer."""
+
+_REFUSED = {
+    "functions": "Send `tools` instead.",
+    "function_call": "Send `tool_choice` instead.",
+    "logit_bias": "Leave it out.",
+    "audio": "Only text is answered.",
+    "prediction": "Leave it out.",
+    "web_search_options": "Nothing here searches the web.",
+    "reasoning_effort": "Leave it out.",
+    "verbosity": "Leave it out; say in the message how long the answer may be.",
+    "parallel_tool_calls": "Leave it out.",
+}
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class OwnOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The `concertino` field: what only this endpoint understands. `decision` puts the Decision into the body."""
+
+    decision: bool = False
+
+
+class ChatBody(Struct, frozen=True):
+    """The fields of `POST /v1/chat/completions` that are understood."""
+
+    messages: tuple[Message, ...]
+    model: str = "auto"
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | tuple[str, ...] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    n: int | None = None
+    modalities: tuple[str, ...] | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    concertino: OwnOptions = OwnOptions()
+
+
+class Chat(Struct, frozen=True):
+    """A parsed chat call: the request itself and how the answer shall be delivered."""
+
+    request: Request
+    stream: bool
+    include_usage: bool
+    show_decision: bool
+
+
+_KNOWN = frozenset(field.name for field in msgspec.structs.fields(ChatBody))
+
+
+def parse_chat(raw: dict[str, Any]) -> Chat:
+    """Raises InvalidRequest or UnsupportedParameter, naming the field."""
+    for name, advice in _REFUSED.items():
+        if raw.get(name) not in (None, [], {}, True if name == "parallel_tool_calls" else None):
+            raise UnsupportedParameter(f"{name!r} is not supported. {advice}", param=name)
+    body = _convert(raw, ChatBody)
+    sampling = _sampling(body)
+    request = Request(
+        messages=_messages(body.messages),
+        model=body.model or "auto",
+        sampling=sampling,
+        tools=_tools(body.tools),
+        tool_choice=body.tool_choice,
+        response_format=_response_format(body.response_format),
+        extra={name: raw[name] for name in raw.keys() - _KNOWN - _IGNORED - _REFUSED.keys()},
+    )
+    return Chat(
+        request=request,
+        stream=bool(body.stream),
+        include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        show_decision=body.concertino.decision,
+    )
+
+
+def _convert(raw: dict[str, Any], struct: type[Any]) -> Any:
+    try:
+        return msgspec.convert(raw, struct)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        param = place.rstrip("`") or None
+        missing = "missing required field" in text
+        if missing:
+            param = text.rsplit("`", 2)[1]
+            nearest = difflib.get_close_matches(param, [str(name) for name in raw], n=1)
+            hint = f" Did you mean it by {nearest[0]!r}?" if nearest else ""
+            raise InvalidRequest(f"{param!r} is missing.{hint} Add it.", param=param) from error
+        where = f"{param!r}: " if param else ""
+        raise InvalidRequest(f"{where}{text}. Correct it and send the request again.", param=param) from error
+
+
+def _sampling(body: ChatBody) -> Sampling:
+    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    stop = (body.stop,) if isinstance(body.stop, str) else (body.stop or ())
+    _within("max_tokens", most, 1, 1_000_000)
+    _within("temperature", body.temperature, 0, 2)
+    _within("top_p", body.top_p, 0, 1)
+    _within("presence_penalty", body.presence_penalty, -2, 2)
+    _within("frequency_penalty", body.frequency_penalty, -2, 2)
+    _within("top_logprobs", body.top_logprobs, 0, 20)
+    _within("seed", body.seed, -(2**63), 2**63 - 1)
+    if body.n not in (None, 1):
+        raise UnsupportedParameter(
+            f"'n' is {body.n}, but one answer a request is given. Ask again for more.", param="n"
+        )
+    if body.modalities not in (None, ("text",)):
+        raise UnsupportedParameter("'modalities' may only be ['text'].", param="modalities")
+    if body.top_logprobs and not body.logprobs:
+        raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
+    if len(stop) > 16 or any(not text for text in stop):
+        raise InvalidRequest("'stop' takes up to 16 strings, none of them empty.", param="stop")
+    return Sampling(
+        max_tokens=_or_unset(most),
+        temperature=_or_unset(body.temperature),
+        top_p=_or_unset(body.top_p),
+        # llama.cpp draws a seed of its own for negative numbers, so a fixed one is folded into its range.
+        seed=UNSET if body.seed is None else body.seed % 2**31,
+        stop=tuple(stop),
+        presence_penalty=_or_unset(body.presence_penalty),
+        frequency_penalty=_or_unset(body.frequency_penalty),
+        logprobs=bool(body.logprobs),
+        top_logprobs=body.top_logprobs or 0,
+    )
+
+
+def _or_unset(value: Any) -> Any | UnsetType:
+    return UNSET if value is None else value
+
+
+def _within(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise InvalidRequest(f"{name!r} is {value}, but must lie between {low} and {high}.", param=name)
+
+
+def _messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if not messages:
+        raise InvalidRequest("'messages' is empty. Send at least one message.", param="messages")
+    for place, message in enumerate(messages):
+        where = f"messages[{place}]"
+        parts: tuple[ContentPart, ...] = message.content if isinstance(message.content, tuple) else ()
+        for part in parts:
+            if part.type not in ("text", "refusal") or part.text is None:
+                raise UnsupportedParameter(
+                    f"{where} has a part of type {part.type!r}, but only text can be read. Leave the part out.",
+                    param=f"{where}.content",
+                )
+        if message.content is None and not message.tool_calls:
+            raise InvalidRequest(f"{where} has no content. Give it some, or leave it out.", param=f"{where}.content")
+        if message.role is Role.TOOL and not message.tool_call_id:
+            raise InvalidRequest(f"{where} is a tool's answer without tool_call_id.", param=f"{where}.tool_call_id")
+    if not any(message.text.strip() for message in messages if message.role is not Role.ASSISTANT):
+        raise InvalidRequest("All messages are empty. Say something.", param="messages")
+    # One shape for every engine: content as a string.
+    return tuple(
+        msgspec.structs.replace(message, content=message.text) if isinstance(message.content, tuple) else message
+        for message in messages
+    )
+
+
+def _tools(tools: tuple[dict[str, Any], ...] | None) -> tuple[dict[str, Any], ...]:
+    for place, tool in enumerate(tools or ()):
+        function = tool.get("function")
+        if (
+            tool.get("type") != "function"
+            or not isinstance(function, dict)
+            or not isinstance(function.get("name"), str)
+        ):
+            raise InvalidRequest(
+                f"tools[{place}] must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}.",
+                param=f"tools[{place}]",
+            )
+    return tuple(tools or ())
+
+
+def _response_format(chosen: dict[str, Any] | None) -> dict[str, Any] | None:
+    if chosen is None:
+        return None
+    kind = chosen.get("type")
+    if kind not in ("text", "json_object", "json_schema"):
+        raise InvalidRequest(
+            f"response_format.type is {kind!r}, but must be 'text', 'json_object' or 'json_schema'.",
+            param="response_format.type",
+        )
+    declared = chosen.get("json_schema")
+    if kind == "json_schema" and not (isinstance(declared, dict) and isinstance(declared.get("schema"), dict)):
+        raise InvalidRequest(
+            "response_format.json_schema must be {'name': ..., 'schema': {...}}.", param="response_format.json_schema"
+        )
+    return chosen
+
+
+class EmbeddingsBody(Struct, frozen=True):
+    """The fields of `POST /v1/embeddings`."""
+
+    model: str
+    input: str | tuple[str, ...]
+    encoding_format: str | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+
+def parse_embeddings(raw: dict[str, Any]) -> EmbeddingsBody:
+    """Raises InvalidRequest or UnsupportedParameter, naming the field."""
+    given = raw.get("input")
+    if isinstance(given, list) and given and not all(isinstance(text, str) for text in given):
+        raise UnsupportedParameter(
+            "'input' must be a string or a list of strings; token ids are not read.", param="input"
+        )
+    body: EmbeddingsBody = _convert(raw, EmbeddingsBody)
+    texts = (body.input,) if isinstance(body.input, str) else body.input
+    if not texts or any(not text for text in texts):
+        raise InvalidRequest("'input' is empty, or one of its texts is.", param="input")
+    if len(texts) > 2048:
+        raise InvalidRequest(f"'input' has {len(texts)} texts, but at most 2048 are taken at once.", param="input")
+    if body.encoding_format not in (None, "float", "base64"):
+        raise InvalidRequest("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
+    if body.dimensions is not None:
+        raise UnsupportedParameter("'dimensions' cannot be chosen; leave it out.", param="dimensions")
+    return body

@@ -1,0 +1,43 @@
+"""What is not a model's work: the decision alone, health, readiness, metrics."""
+
+from typing import Any
+
+import msgspec
+
+from concertino.backends.base import Health
+from concertino.errors import InvalidRequest
+from concertino.gateway.call import Call, Reply
+from concertino.gateway.openai_request import parse_chat
+from concertino.gateway.openai_response import decision_headers
+from concertino.telemetry.metrics import CONTENT_TYPE
+
+
+async def route(call: Call) -> Reply:
+    """`POST /v1/route`: a chat body, or `{"text": ...}`; answers with the Decision, and runs nothing."""
+    raw = call.json()
+    if "text" in raw and "messages" not in raw:
+        text = raw.pop("text")
+        if not isinstance(text, str):
+            raise InvalidRequest("'text' must be a string.", param="text")
+        raw["messages"] = [{"role": "user", "content": text}]
+    decision = await call.service.decide(parse_chat(raw).request, call.principal)
+    return Reply.json(msgspec.to_builtins(decision), headers=decision_headers(decision))
+
+
+async def healthz(call: Call) -> Reply:
+    """`GET /healthz`: the process is alive."""
+    return Reply.json({"status": "ok"})
+
+
+async def readyz(call: Call) -> Reply:
+    """`GET /readyz`: every engine answers and the audit log can be written."""
+    backends = {name: health.value for name, health in call.service.pool.health().items()}
+    audit = "ready" if call.service.audit.healthy else "down"
+    ready = audit == "ready" and all(health == Health.READY for health in backends.values())
+    body: dict[str, Any] = {"status": "ready" if ready else "not ready", "backends": backends, "audit": audit}
+    return Reply.json(body, 200 if ready else 503)
+
+
+async def metrics(call: Call) -> Reply:
+    """`GET /metrics`, for Prometheus."""
+    return Reply(call.service.metrics.render(), content_type=CONTENT_TYPE)

@@ -1,0 +1,169 @@
+"""The HTTP server around the application, and the note on disk by which the CLI finds a running gateway."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import psutil
+from msgspec import Struct
+
+from concertino.config import Settings
+from concertino.errors import AddressInUse, ConfigurationError
+from concertino.gateway.app import create_app
+from concertino.gateway.keys import Authenticator
+from concertino.orchestrator.service import Service
+
+_DRAIN_S = 30.0
+_NOTE = "gateway.json"
+
+
+class Running(Struct, frozen=True):
+    """A gateway that is running on this machine."""
+
+    url: str
+    pid: int
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def claim_port(host: str, port: int) -> int:
+    """The port to listen on: `port`, or a free one for 0. Raises AddressInUse, ConfigurationError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUse(
+                    f"Port {port} on {host} is taken. Stop what listens there, or choose another with --port "
+                    "(0 takes a free one).",
+                    param="gateway.port",
+                ) from error
+            raise ConfigurationError(
+                f"Cannot listen on {host}:{port}: {error.strerror}.", param="gateway.host"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+async def serve(
+    service: Service, keys: Authenticator, host: str, port: int, ready: Callable[[str], None] | None = None
+) -> None:
+    """Start the engines, listen, and serve until SIGINT or SIGTERM; then finish what is in flight, up to 30 s.
+
+    `ready` is called with the URL once requests are answered. Raises AddressInUse, ModelMissing, BackendUnavailable.
+    """
+    port = claim_port(host, port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        await _start_or_stop(service, stop)
+        if stop.is_set():
+            return
+        server = _granian(create_app(service, keys), host, port)
+        serving = asyncio.ensure_future(server.serve())
+        await _until_listening(host, port, serving)
+        with _note(service.settings, url):
+            if ready is not None:
+                ready(url)
+            await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            await _drain(service)
+        if serving.done():
+            serving.result()
+        server.stop()
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(serving, 5)
+    finally:
+        await service.close()
+
+
+async def _start_or_stop(service: Service, stop: asyncio.Event) -> None:
+    """Start the engines, unless a signal comes first."""
+    starting, stopping = asyncio.ensure_future(service.start()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        return
+    stopping.cancel()
+    starting.result()
+
+
+async def _drain(service: Service) -> None:
+    """Requests that arrive now are told 503 by `draining`; those in flight may end."""
+    service.draining = True
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(service.idle.wait(), _DRAIN_S)
+
+
+def _granian(app: Any, host: str, port: int) -> Any:
+    from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+
+    return Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_enabled=False,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+    )
+
+
+async def _until_listening(host: str, port: int, serving: "asyncio.Future[Any]") -> None:
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    for _ in range(200):
+        if serving.done():
+            serving.result()
+            raise AddressInUse(f"The server on {host}:{port} ended as it started. Is the port taken?")
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(target, port)
+            writer.close()
+            return
+        await asyncio.sleep(0.02)
+    raise AddressInUse(f"The server did not come up on {host}:{port} within 4 s.")
+
+
+@contextlib.contextmanager
+def _note(settings: Settings, url: str) -> Any:
+    """While the gateway runs, `<home>/gateway.json` says where."""
+    path = settings.home_path / _NOTE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), "utf-8")
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        if (mine := running_gateway(settings)) is not None and mine.pid == os.getpid():
+            path.unlink(missing_ok=True)
+
+
+def running_gateway(settings: Settings) -> Running | None:
+    """The gateway that serves this home folder, if its process is alive."""
+    path: Path = settings.home_path / _NOTE
+    try:
+        note = json.loads(path.read_text("utf-8"))
+        running = Running(str(note["url"]), int(note["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return running if psutil.pid_exists(running.pid) else None
