@@ -95,6 +95,7 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     description: str
     instruction: str
+    """The system message; `{labels}` in it stands for the labels."""
     labels: tuple[str, ...] = ()
     json_schema: dict[str, Any] | None = None
     threshold: float | None = None

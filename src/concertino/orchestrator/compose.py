@@ -9,7 +9,7 @@ from concertino.config import Settings, SpecialistCard
 from concertino.errors import ConfigurationError
 from concertino.models.store import Store
 from concertino.orchestrator.service import Service
-from concertino.policy.rules import Candidate, Policy
+from concertino.policy.rules import Policy, SpecialistFacts
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
 
@@ -20,7 +20,7 @@ def compose(settings: Settings) -> Service:
     store = Store(home)
     pool = Pool(settings, store.resolve, lambda card: model_hash(store, card))
     candidates = [
-        Candidate(
+        SpecialistFacts(
             name=specialist.card.name,
             compliance=frozenset(specialist.card.compliance),
             capabilities=frozenset(capability.value for capability in specialist.capabilities),

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from concertino.audit.log import AuditLog
 from concertino.audit.records import begin_record, end_record
 from concertino.config import Settings
-from concertino.errors import ConcertinoError, InvalidRequest, PolicyRefused, UnknownModel
+from concertino.errors import ConcertinoError, ContextTooLong, InvalidRequest, PolicyRefused, UnknownModel
 from concertino.orchestrator import choice
 from concertino.orchestrator.run import Run
-from concertino.policy.rules import Policy
+from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool, Target
+from concertino.specialists.prompts import check_supported
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Message, Outcome, Principal, Request, Role, Verdict
 
@@ -65,7 +66,7 @@ class Service:
         for request in requests:
             if not request.messages:
                 raise InvalidRequest("messages is empty. Send at least one message.", param="messages")
-        targets = [self.pool.target(request.model) for request in requests]
+        targets = [self._target(request) for request in requests]
         verdicts = await asyncio.gather(*(self.policy.evaluate(request, principal) for request in requests))
         decisions: list[Decision | None] = [
             self._without_router(target, verdict) for target, verdict in zip(targets, verdicts, strict=True)
@@ -79,6 +80,21 @@ class Service:
                 decisions[place] = choice.ranked(self.pool, ranking, verdicts[place], default)
         self.metrics.routing.observe((time.perf_counter() - started) / len(requests))
         return [decision for decision in decisions if decision is not None]
+
+    def _target(self, request: Request) -> Target | None:
+        """What the request names, once it is clear that it could be served at all."""
+        target = self.pool.target(request.model)
+        named = [target.specialist] if target else list(self.pool)
+        if target is not None:
+            check_supported(target.specialist, request)
+        limit = max(specialist.card.context_tokens for specialist in named)
+        tokens = len(request.text) / CHARACTERS_PER_TOKEN
+        if tokens > FAR_OVER * limit:
+            raise ContextTooLong(
+                f"The conversation is about {tokens:.0f} tokens and {request.model!r} reads {limit}. Shorten it.",
+                param="messages",
+            )
+        return target
 
     def _without_router(self, target: Target | None, verdict: Verdict) -> Decision | None:
         if target is not None:

@@ -14,7 +14,7 @@ _INSTRUCTING = (Role.SYSTEM, Role.DEVELOPER)
 def generation_for(target: Target, request: Request) -> Generation:
     """What the target's backend is asked to run. Raises UnsupportedParameter, naming the field and who could do it."""
     specialist = target.specialist
-    _check_supported(specialist, request)
+    check_supported(specialist, request)
     if target.skill is not None:
         _check_skill_request(specialist.card.name, target.skill.name, request)
         text = next(message.text for message in reversed(request.messages) if message.role is Role.USER)
@@ -49,7 +49,8 @@ def _constraining(request: Request) -> dict[str, object] | None:
     return None if chosen is None or chosen.get("type") == "text" else chosen
 
 
-def _check_supported(specialist: Specialist, request: Request) -> None:
+def check_supported(specialist: Specialist, request: Request) -> None:
+    """Raises UnsupportedParameter for what the specialist's engine cannot do."""
     needs = {
         "tools": (bool(request.tools), Capability.TOOLS),
         "response_format": (_constraining(request) is not None, Capability.JSON_SCHEMA),

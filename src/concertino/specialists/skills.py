@@ -27,10 +27,11 @@ def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: fro
         if Capability.JSON_SCHEMA not in can:
             raise _cannot(card, skill, "a JSON schema")
         response_format = _schema_format(skill.name, skill.json_schema)
+    instruction = skill.instruction.replace("{labels}", "; ".join(skill.labels))
     wants_logprobs = bool(skill.labels) and Capability.LOGPROBS in can
     return Generation(
         model=card.model,
-        messages=(Message(Role.SYSTEM, skill.instruction), Message(Role.USER, text)),
+        messages=(Message(Role.SYSTEM, instruction), Message(Role.USER, text)),
         sampling=Sampling(
             max_tokens=skill.max_tokens,
             temperature=0.0,
