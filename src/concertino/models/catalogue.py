@@ -126,7 +126,7 @@ class Catalogue(Struct, frozen=True):
         """The entry called `name`; raises UnknownModel with the nearest known name."""
         if found := self.entries.get(name):
             return found
-        nearest = difflib.get_close_matches(name, list(self.entries), n=1)
+        nearest = difflib.get_close_matches(name, list(self.entries), n=1, cutoff=0.4)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         known = ", ".join(self.entries) or "none"
         raise UnknownModel(

@@ -63,8 +63,8 @@ class Puller:
             if needs_conversion(entry):
                 self._say(entry, entry.files[0], Stage.CONVERTING)
                 gguf_path(self._store, entry.name, locked=True)
+                self._say(entry, entry.files[0], Stage.DONE)
             shutil.rmtree(self._store.partial(entry.name), ignore_errors=True)
-        self._say(entry, entry.files[-1], Stage.DONE)
         return Pulled(entry.name, fetched, entry.bytes, time.monotonic() - began)
 
     def _pull_locked(self, entry: Entry) -> tuple[str, ...]:
@@ -81,6 +81,7 @@ class Puller:
                 if not self._store.holds(file.sha256):
                     origins[file.sha256] = self._fetch(Job(entry.name, file, room, self._listener, self._unreachable))
                     fetched.append(file.name)
+                self._say(entry, file, Stage.DONE)
         files = {
             file.name: StoredFile(file.sha256, file.bytes, origins.get(file.sha256, "the store"))
             for file in entry.files
@@ -179,7 +180,7 @@ class Puller:
             ) from error
 
     def _say(self, entry: Entry, file: ModelFile, stage: Stage) -> None:
-        done = file.bytes if stage is Stage.DONE else 0
+        done = file.bytes if stage in (Stage.DONE, Stage.CONVERTING) else 0
         self._listener.step(Step(entry.name, file.name, stage, done, file.bytes))
 
 
