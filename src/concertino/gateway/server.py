@@ -1,35 +1,24 @@
-"""The HTTP server around the application, and the note on disk by which the CLI finds a running gateway."""
+"""The HTTP server around the application."""
 
 import asyncio
 import contextlib
 import errno
-import json
-import os
 import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
-import psutil
-from msgspec import Struct
-
-from concertino.config import Settings
 from concertino.errors import AddressInUse, ConfigurationError
 from concertino.gateway.app import create_app
 from concertino.gateway.keys import Authenticator
+from concertino.gateway.note import Running, note, running_gateway
 from concertino.orchestrator.service import Service
 
+
+__all__ = ["Running", "claim_port", "is_loopback", "running_gateway", "serve"]
+
 _DRAIN_S = 30.0
-_NOTE = "gateway.json"
-
-
-class Running(Struct, frozen=True):
-    """A gateway that is running on this machine."""
-
-    url: str
-    pid: int
 
 
 def is_loopback(host: str) -> bool:
@@ -81,7 +70,7 @@ async def serve(
         server = _granian(create_app(service, keys), host, port)
         serving = asyncio.ensure_future(server.serve())
         await _until_listening(host, port, serving)
-        with _note(service.settings, url):
+        with note(service.settings, url):
             if ready is not None:
                 ready(url)
             await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -141,29 +130,3 @@ async def _until_listening(host: str, port: int, serving: "asyncio.Future[Any]")
             return
         await asyncio.sleep(0.02)
     raise AddressInUse(f"The server did not come up on {host}:{port} within 4 s.")
-
-
-@contextlib.contextmanager
-def _note(settings: Settings, url: str) -> Any:
-    """While the gateway runs, `<home>/gateway.json` says where."""
-    path = settings.home_path / _NOTE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), "utf-8")
-    draft.replace(path)
-    try:
-        yield
-    finally:
-        if (mine := running_gateway(settings)) is not None and mine.pid == os.getpid():
-            path.unlink(missing_ok=True)
-
-
-def running_gateway(settings: Settings) -> Running | None:
-    """The gateway that serves this home folder, if its process is alive."""
-    path: Path = settings.home_path / _NOTE
-    try:
-        note = json.loads(path.read_text("utf-8"))
-        running = Running(str(note["url"]), int(note["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return running if psutil.pid_exists(running.pid) else None

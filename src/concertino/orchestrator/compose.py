@@ -3,13 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from concertino import plugins
 from concertino.audit.log import AuditLog
 from concertino.config import Settings, SpecialistCard
 from concertino.errors import ConfigurationError
 from concertino.models.store import Store
+from concertino.orchestrator.decider import make_decider
 from concertino.orchestrator.service import Service
-from concertino.policy.rules import Policy, SpecialistFacts
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
 
@@ -19,24 +18,9 @@ def compose(settings: Settings) -> Service:
     home = settings.home_path
     store = Store(home)
     pool = Pool(settings, store.resolve, lambda card: model_hash(store, card))
-    candidates = [
-        SpecialistFacts(
-            name=specialist.card.name,
-            compliance=frozenset(specialist.card.compliance),
-            capabilities=frozenset(capability.value for capability in specialist.capabilities),
-            context_tokens=specialist.card.context_tokens,
-        )
-        for specialist in pool
-    ]
-    router = plugins.load(plugins.ROUTERS, settings.router.type, "router.type")
-    try:
-        built = router(**settings.router.options)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"router.options: {error}. docs/routing.md lists them.", param="router.options"
-        ) from error
+    decider = make_decider(settings, pool)
     audit = AuditLog(settings.audit_path, home, keep_text=settings.audit.keep_text)
-    return Service(settings, pool, Policy(settings.policy, candidates), built, audit, Metrics())
+    return Service(settings, pool, decider.policy, decider.router, audit, Metrics())
 
 
 def model_hash(store: Store, card: SpecialistCard) -> str:

@@ -9,17 +9,15 @@ from contextlib import asynccontextmanager
 from concertino.audit.log import AuditLog
 from concertino.audit.records import begin_record, end_record
 from concertino.config import Settings
-from concertino.errors import ConcertinoError, ContextTooLong, InvalidRequest, PolicyRefused, UnknownModel
-from concertino.orchestrator import choice
+from concertino.errors import ConcertinoError, InvalidRequest, PolicyRefused, UnknownModel
+from concertino.orchestrator.decider import LOCAL, Decider
 from concertino.orchestrator.run import Run
-from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy
+from concertino.policy.rules import Policy
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool, Target
-from concertino.specialists.prompts import check_supported
 from concertino.telemetry.metrics import Metrics
-from concertino.types import Answer, Decision, Message, Outcome, Principal, Request, Role, Verdict
+from concertino.types import Answer, Decision, Message, Outcome, Principal, Request, Role
 
-LOCAL = Principal()
 _BATCH_WIDTH = 8
 
 
@@ -35,6 +33,7 @@ class Service:
         self.router = router
         self.audit = audit
         self.metrics = metrics
+        self._decider = Decider(settings, pool, policy, router)
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -63,46 +62,9 @@ class Service:
     async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
         """One Decision per request; those that the router must read are read in one batch."""
         started = time.perf_counter()
-        for request in requests:
-            if not request.messages:
-                raise InvalidRequest("messages is empty. Send at least one message.", param="messages")
-        targets = [self._target(request) for request in requests]
-        verdicts = await asyncio.gather(*(self.policy.evaluate(request, principal) for request in requests))
-        decisions: list[Decision | None] = [
-            self._without_router(target, verdict) for target, verdict in zip(targets, verdicts, strict=True)
-        ]
-        open_places = [place for place, decision in enumerate(decisions) if decision is None]
-        if open_places:
-            conversations = [requests[place].messages for place in open_places]
-            rankings = await asyncio.to_thread(self.router.rank, conversations)
-            default = self.settings.router.default
-            for place, ranking in zip(open_places, rankings, strict=True):
-                decisions[place] = choice.ranked(self.pool, ranking, verdicts[place], default)
-        self.metrics.routing.observe((time.perf_counter() - started) / len(requests))
-        return [decision for decision in decisions if decision is not None]
-
-    def _target(self, request: Request) -> Target | None:
-        """What the request names, once it is clear that it could be served at all."""
-        target = self.pool.target(request.model)
-        named = [target.specialist] if target else list(self.pool)
-        if target is not None:
-            check_supported(target.specialist, request)
-        limit = max(specialist.card.context_tokens for specialist in named)
-        tokens = len(request.text) / CHARACTERS_PER_TOKEN
-        if tokens > FAR_OVER * limit:
-            raise ContextTooLong(
-                f"The conversation is about {tokens:.0f} tokens and {request.model!r} reads {limit}. Shorten it.",
-                param="messages",
-            )
-        return target
-
-    def _without_router(self, target: Target | None, verdict: Verdict) -> Decision | None:
-        if target is not None:
-            self.policy.check(verdict, target.specialist.card.name)
-            return choice.pinned(target, verdict)
-        if not verdict.eligible:
-            raise self.policy.refuse(verdict)
-        return choice.only_candidate(verdict) if len(verdict.eligible) == 1 else None
+        decisions = await self._decider.decide_many(requests, principal)
+        self.metrics.routing.observe((time.perf_counter() - started) / max(1, len(requests)))
+        return decisions
 
     @asynccontextmanager
     async def answering(
