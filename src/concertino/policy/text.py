@@ -1,0 +1,126 @@
+"""Every word of a request that could reach a model, as one normalised string, and a way to walk through it.
+
+Detection reads messages of all roles, tool calls, name fields, tool definitions and unknown fields alike: what
+matters is what would leave the process, not which field carried it.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from concertino.types import Message, Request, Role
+
+# CPython orders combining marks by insertion sort, so one long run of them costs quadratic time with the interpreter
+# lock held. Normalising in short pieces bounds that; compatibility mappings do not cross the border of a piece.
+_PIECE = 256
+
+
+class _Table(dict[int, str | None]):
+    """What `str.translate` asks, character by character; answers are kept, so no table is built at start."""
+
+    def __missing__(self, point: int) -> str | None:
+        self[point] = answer = _replacement(point)
+        return answer
+
+
+def _replacement(point: int) -> str | None:
+    """Invisible characters go; hyphens, apostrophes and foreign decimal digits become their ASCII forms."""
+    character = chr(point)
+    category = unicodedata.category(character)
+    if category == "Cf" or point == 0x034F or 0xFE00 <= point <= 0xFE0F or 0xE0100 <= point <= 0xE01EF:
+        return None
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category == "Pd" or point == 0x2212:
+        return "-"
+    return "'" if point in (0x2018, 0x2019, 0x02BC) else character
+
+
+_TABLE = _Table()
+
+
+def normalise(text: str) -> str:
+    """NFKC, without invisible characters, with ASCII digits, hyphens and apostrophes."""
+    if text.isascii():
+        return text
+    text = text.translate(_TABLE)
+    pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
+    return "".join(unicodedata.normalize("NFKC", piece) for piece in pieces)
+
+
+def everything(request: Request) -> str:
+    """All text of a request, one line or more for each field; keys stand before values, as cues for detectors."""
+    lines: list[str] = []
+    for message in request.messages:
+        lines.extend(_message_lines(message))
+    # Only the strings of tool definitions: their keys ("name", "parameters") are OpenAI's words, not the caller's.
+    for definition in (request.tools, request.tool_choice, request.response_format):
+        lines.extend(_flatten(definition, keyed=False))
+    lines.extend(request.sampling.stop)
+    lines.extend(_flatten(request.extra, keyed=True))
+    return "\n".join(lines)
+
+
+def _message_lines(message: Message) -> Iterator[str]:
+    if message.name:
+        # A tool's `name` is a function; anybody else's is who they are.
+        who = message.name.replace("_", " ").replace("-", " ").replace(".", " ")
+        yield message.name if message.role is Role.TOOL else f"Name: {who.title()}"
+    yield message.text
+    if message.role is Role.TOOL and message.text[:1] in "{[":
+        yield from _decoded(message.text)
+    if isinstance(message.content, tuple) and len(message.content) > 1:
+        # A word cut in two by content parts is whole again for a model that reads them side by side.
+        yield "".join(part.text or "" for part in message.content)
+    for call in message.tool_calls or ():
+        yield call.function.name
+        yield call.function.arguments
+        yield from _decoded(call.function.arguments)
+
+
+def _decoded(arguments: str) -> Iterator[str]:
+    """JSON seen through its escapes ("\\u0031" is a digit), so that an encoder's habits hide nothing."""
+    if not arguments:
+        return
+    try:
+        yield from _flatten(msgspec.json.decode(arguments), keyed=True)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return  # The raw text has been read already.
+
+
+def _flatten(value: Any, *, keyed: bool) -> Iterator[str]:
+    """Strings and numbers of a JSON value, without recursion: depth is the caller's to choose."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        key, item = stack.pop()
+        if isinstance(item, dict):
+            for inner, content in reversed(item.items()):
+                stack.append((_words(str(inner)), content))
+                if not keyed:
+                    stack.append(("", str(inner)))
+        elif isinstance(item, list | tuple):
+            stack.extend((key, content) for content in reversed(item))
+        elif item is not None and not isinstance(item, bool):
+            yield f"{key}: {item}" if keyed and key else str(item)
+
+
+def _words(key: str) -> str:
+    """`patientName` and `patient_name` read as `patient Name` and `patient name`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key[:200]).replace("_", " ")
+
+
+def windows(text: str, size: int = 65_536, overlap: int = 512) -> Iterator[tuple[int, int]]:
+    """(start, end) spans that cover the text and overlap, so that a pattern of `overlap` characters is never cut.
+
+    A regular expression holds the interpreter lock until it returns; short windows let the event loop breathe.
+    """
+    start = 0
+    while True:
+        end = min(start + size, len(text))
+        yield start, end
+        if end == len(text):
+            return
+        start = end - overlap
