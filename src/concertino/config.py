@@ -280,19 +280,20 @@ def _explain(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if not unknown:
         return message + ". Correct the value; docs/configuration.md lists every setting."
-    nearest = difflib.get_close_matches(unknown.group(1), sorted(_known_keys(Settings)), n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    known = [item.name for item in msgspec.structs.fields(_struct_at(where or ""))]
+    nearest = difflib.get_close_matches(unknown.group(1), known, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else f" Known here: {', '.join(known)}."
     place = f" under {where}" if where else ""
     return f"unknown key {unknown.group(1)!r}{place}.{hint} docs/configuration.md lists every setting."
 
 
-def _known_keys(struct: Any) -> set[str]:
-    keys: set[str] = set()
-    for item in msgspec.structs.fields(struct):
-        keys.add(item.name)
-        for inner in _structs_in(item.type):
-            keys |= _known_keys(inner)
-    return keys
+def _struct_at(where: str) -> Any:
+    """The settings class that describes a place such as `specialists[0].skills[1]`."""
+    struct: Any = Settings
+    for part in filter(None, re.sub(r"\[[^]]*\]", "", where).split(".")):
+        field_type = next((item.type for item in msgspec.structs.fields(struct) if item.name == part), None)
+        struct = next(iter(_structs_in(field_type)), struct)
+    return struct
 
 
 def _structs_in(annotation: Any) -> list[Any]:

@@ -1,0 +1,64 @@
+"""Skills: the constraint on an answer, and the confidence that its log-probabilities carry."""
+
+import math
+
+import pytest
+
+from concertino.backends.base import Capability
+from concertino.config import SkillCard, SpecialistCard
+from concertino.errors import UnsupportedParameter
+from concertino.specialists.skills import label_confidence, label_grammar, skill_generation
+from concertino.types import TokenLogprob, TopLogprob
+
+CARD = SpecialistCard("legal", "Law.", "local", "base", adapter="a.gguf")
+SKILL = SkillCard("overruling", "d", "Answer one of: {labels}.", labels=("yes", "no"))
+
+
+def step(token: str, **rivals: float) -> TokenLogprob:
+    """A token and its rivals, given as probabilities."""
+    top = tuple(TopLogprob(name, math.log(p)) for name, p in rivals.items())
+    return TokenLogprob(token, math.log(rivals[token]), top)
+
+
+def test_only_tokens_that_lead_to_a_label_count() -> None:
+    # "maybe" is likeliest, but no label begins with it: yes is 0.3 of 0.3 + 0.1.
+    assert label_confidence(("yes", "no"), [step("yes", maybe=0.6, yes=0.3, no=0.1)]) == pytest.approx(0.75)
+
+
+def test_the_confidence_of_a_long_label_is_the_product_of_its_choices() -> None:
+    labels = ("card lost", "card late", "fee")
+    tokens = [step("card", card=0.5, fee=0.5), step(" lo", **{" lo": 0.2, " la": 0.6, "x": 0.2}), step("st", st=1.0)]
+    assert label_confidence(labels, tokens) == pytest.approx(0.5 * 0.25)
+
+
+def test_a_label_that_is_certain_after_its_first_token_is_not_charged_for_the_rest() -> None:
+    labels = ("governing law", "insurance")
+    tokens = [step("gov", gov=0.9, ins=0.1), step("erning", erning=0.01, ernor=0.99)]
+    assert label_confidence(labels, tokens) == pytest.approx(0.9)
+
+
+def test_without_log_probabilities_there_is_no_confidence() -> None:
+    assert label_confidence(("yes", "no"), []) is None
+
+
+def test_the_grammar_quotes_what_a_label_may_hold() -> None:
+    assert label_grammar(('say "hi"', "a\\b", "two\nlines")) == r'root ::= "say \"hi\"" | "a\\b" | "two\nlines"'
+
+
+def test_a_skill_is_greedy_constrained_and_uses_the_card_s_adapter() -> None:
+    can = frozenset({Capability.GRAMMAR, Capability.LOGPROBS})
+    generation = skill_generation(CARD, SKILL, "Smith is overruled.", can)
+    assert generation.grammar == 'root ::= "yes" | "no"'
+    assert generation.messages[0].text == "Answer one of: yes; no."
+    assert generation.messages[1].text == "Smith is overruled."
+    assert generation.sampling.temperature == 0.0
+    assert generation.sampling.logprobs
+    assert generation.adapter == "a.gguf"
+
+
+def test_an_engine_without_grammars_is_given_a_schema_and_one_without_either_is_refused() -> None:
+    by_schema = skill_generation(CARD, SKILL, "x", frozenset({Capability.JSON_SCHEMA}))
+    assert by_schema.response_format is not None
+    assert by_schema.response_format["json_schema"]["schema"] == {"type": "string", "enum": ["yes", "no"]}
+    with pytest.raises(UnsupportedParameter, match="cannot constrain"):
+        skill_generation(CARD, SKILL, "x", frozenset())

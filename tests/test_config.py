@@ -1,0 +1,69 @@
+"""concertino.yaml: what is read, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from concertino.config import Settings, build, load
+from concertino.errors import ConfigurationError
+from conftest import echo_team
+
+
+def test_the_built_in_team_has_five_specialists_that_share_a_backend() -> None:
+    settings = load()
+    assert [card.name for card in settings.specialists] == ["general", "code", "legal", "finance", "medical"]
+    assert settings.specialists[4].compliance == ("on_prem", "phi")
+    assert {card.backend for card in settings.specialists} <= settings.backends.keys()
+
+
+def test_a_section_of_a_file_replaces_the_built_in_one_and_the_rest_stays(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("gateway: {port: 9000}\n")
+    settings = load(path)
+    assert settings.gateway.port == 9000
+    assert settings.gateway.host == "127.0.0.1"
+    assert len(settings.specialists) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gatway: {}", "unknown key 'gatway'. Did you mean 'gateway'?"),
+        ("gateway: {prot: 1}", "unknown key 'prot' under gateway. Did you mean 'port'?"),
+        ("gateway: {port: high}", "Expected `int`, got `str` - at `$.gateway.port`"),
+        ("gateway: {port: 70000}", "70000 is not a port"),
+        ("- a list", "must be a mapping"),
+        ("gateway: [", "is not valid YAML"),
+        ("router: {default: nobody}", "no specialist 'nobody'"),
+        ("keys: [{id: a, sha256: short}]", "64 hexadecimal digits"),
+        ("policy: {tenants: {acme: [ghost]}}", "no specialist 'ghost'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_what_to_do(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert said in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Cannot read"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_two_specialists_of_one_name_and_an_undeclared_backend_are_refused() -> None:
+    raw = echo_team()
+    raw["specialists"][1]["name"] = "general"
+    with pytest.raises(ConfigurationError, match="declared twice"):
+        build(raw, "a test")
+    raw = echo_team()
+    raw["specialists"][1]["backend"] = "ghost"
+    with pytest.raises(ConfigurationError, match="no backend 'ghost'; declared backends: echo"):
+        build(raw, "a test")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Settings().home = "x"  # type: ignore[misc]
