@@ -149,7 +149,7 @@ class EmbeddingCard(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All of concertino.yaml. What a file leaves out keeps its default; without `specialists` it is the default team."""
+    """All of concertino.yaml. What a file leaves out keeps its default; `specialists` defaults to the built-in team."""
 
     home: str = ""
     """Where models, keys and the audit log live; empty means CONCERTINO_HOME, or ~/.concertino."""

@@ -1,13 +1,17 @@
 """Settings -> a Service with every part in its place. Nothing is started here."""
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 
+from concertino.audit.digest_key import KEY_NAME
 from concertino.audit.log import AuditLog
 from concertino.config import Settings, SpecialistCard
 from concertino.errors import ConfigurationError
+from concertino.models.convert import gguf_path
 from concertino.models.store import Store
 from concertino.orchestrator.decider import make_decider
+from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.service import Service
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
@@ -17,10 +21,27 @@ def compose(settings: Settings) -> Service:
     """Build the team that the settings declare. Raises ConfigurationError, ModelMissing, ModelCorrupt when started."""
     home = settings.home_path
     store = Store(home)
-    pool = Pool(settings, store.resolve, lambda card: model_hash(store, card))
-    decider = make_decider(settings, pool)
-    audit = AuditLog(settings.audit_path, home, keep_text=settings.audit.keep_text)
-    return Service(settings, pool, decider.policy, decider.router, audit, Metrics())
+    files = ModelFiles(store)
+    pool = Pool(settings, files.open, lambda card: model_hash(store, card))
+    audit = AuditLog(settings.audit_path, key_path=home / KEY_NAME, keep_text=settings.audit.keep_text)
+    return Service(settings, pool, make_decider(settings, pool), Recorder(audit), Metrics(), files.release)
+
+
+class ModelFiles:
+    """Files of the store that this process serves: while one is open, `concertino models remove` refuses it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held = ExitStack()
+
+    def open(self, name: str) -> Path:
+        """The file that llama.cpp loads for a catalogue model. Raises ModelMissing, ModelCorrupt."""
+        path = gguf_path(self._store, name)
+        self._held.enter_context(self._store.lease(name))
+        return path
+
+    def release(self) -> None:
+        self._held.close()
 
 
 def model_hash(store: Store, card: SpecialistCard) -> str:

@@ -3,18 +3,15 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
-from concertino.audit.log import AuditLog
-from concertino.audit.records import begin_record, end_record
-from concertino.config import Settings
-from concertino.errors import ConcertinoError, InvalidRequest, PolicyRefused, UnknownModel
+from concertino.config import EmbeddingCard, Settings
+from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
 from concertino.orchestrator.decider import LOCAL, Decider
+from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
-from concertino.policy.rules import Policy
-from concertino.router.base import Router
-from concertino.specialists.pool import Pool, Target
+from concertino.specialists.pool import AUTO, Pool, Target
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Message, Outcome, Principal, Request, Role
 
@@ -25,15 +22,20 @@ class Service:
     """A started team without a server: everything that a request meets, in the order in which it meets it."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, policy: Policy, router: Router, audit: AuditLog, metrics: Metrics
+        self,
+        settings: Settings,
+        pool: Pool,
+        decider: Decider,
+        audit: Recorder,
+        metrics: Metrics,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.pool = pool
-        self.policy = policy
-        self.router = router
+        self.decider = decider
         self.audit = audit
         self.metrics = metrics
-        self._decider = Decider(settings, pool, policy, router)
+        self._release = release
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -53,6 +55,7 @@ class Service:
 
     async def close(self) -> None:
         await self.pool.close()
+        self._release()
         await self.audit.close()
 
     async def decide(self, request: Request, principal: Principal = LOCAL) -> Decision:
@@ -62,7 +65,7 @@ class Service:
     async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
         """One Decision per request; those that the router must read are read in one batch."""
         started = time.perf_counter()
-        decisions = await self._decider.decide_many(requests, principal)
+        decisions = await self.decider.decide_many(requests, principal)
         self.metrics.routing.observe((time.perf_counter() - started) / max(1, len(requests)))
         return decisions
 
@@ -79,30 +82,55 @@ class Service:
         started = time.monotonic()
         try:
             decision = await self.decide(request, principal)
-        except (PolicyRefused, UnknownModel, InvalidRequest) as error:
+        except ConcertinoError as error:
             await self._record_refusal(request, principal, request_id, error, started)
             raise
         run = self._run(request_id, request, decision)
-        await self.audit.begin(begin_record(request_id, principal, request, decision, run.target.specialist.model_hash))
+        hashes = {decision.specialist: run.target.specialist.model_hash}
+        await self.audit.begin(request_id, principal, request, decision, hashes)
+        with self._counted():
+            outcome, code = Outcome.FAILED, ConcertinoError.code
+            try:
+                await self.start()
+                await run.open()
+                yield run
+                outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
+            except (asyncio.CancelledError, GeneratorExit):
+                outcome, code = Outcome.CANCELLED, ""
+                raise
+            except ConcertinoError as error:
+                code = error.code
+                raise
+            finally:
+                await run.close()
+                self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
+                await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """While inside, the request is in flight: it counts against the limit, and a shutdown waits for it."""
         self.in_flight += 1
         self.idle.clear()
-        outcome, code = Outcome.FAILED, ""
         try:
-            await self.start()
-            await run.open()
-            yield run
-            outcome = Outcome.COMPLETED if run.complete else Outcome.CANCELLED
-        except (asyncio.CancelledError, GeneratorExit):
-            outcome = Outcome.CANCELLED
-            raise
-        except ConcertinoError as error:
-            code = error.code
-            raise
-        except Exception:
-            code = ConcertinoError.code
-            raise
+            yield
         finally:
-            await asyncio.shield(self._finish(run, outcome, code, time.monotonic() - started))
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.idle.set()
+
+    def _run(self, request_id: str, request: Request, decision: Decision) -> Run:
+        target = self.pool.target(f"{decision.specialist}/{decision.skill}" if decision.skill else decision.specialist)
+        assert target is not None
+        default = self.settings.router.default
+        falls_back = request.model == AUTO and default in decision.verdict.eligible and default != decision.specialist
+        return Run(request_id, request, decision, target, [Target(self.pool.get(default))] if falls_back else [])
+
+    async def _record_refusal(
+        self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float
+    ) -> None:
+        self.metrics.refused(error.code)
+        await self.audit.begin(request_id, principal, request, None, {})
+        await self.audit.end(request_id, Outcome.REFUSED, error.code, time.monotonic() - started)
 
     async def answer(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Answer:
         """The whole answer. Raises what `answering` raises."""
@@ -130,69 +158,43 @@ class Service:
 
     async def embed(self, model: str, texts: Sequence[str], principal: Principal, request_id: str) -> list[list[float]]:
         """Unit vectors for texts, under the same policy and audit as an answer."""
-        card = next((card for card in self.settings.embeddings if card.model == model), None)
-        if card is None:
-            known = ", ".join(card.model for card in self.settings.embeddings) or "none"
-            raise UnknownModel(f"No embedding model {model[:80]!r} here. There is: {known}.", param="model")
         request = Request(tuple(Message(Role.USER, text) for text in texts), model=model)
         started = time.monotonic()
-        verdict = await self.policy.evaluate(request, principal)
-        if verdict.facts.health_data and self.settings.policy.phi_tag not in card.compliance:
-            refusal = PolicyRefused(f"The texts hold health data and {model} is not cleared for it. Remove it.")
-            await self._record_refusal(request, principal, request_id, refusal, started)
-            raise refusal
-        await self.audit.begin(begin_record(request_id, principal, request, None, model))
-        outcome, code = Outcome.FAILED, ConcertinoError.code
         try:
-            await self.start()
-            vectors = await self.pool.backends[card.backend].embed(model, texts)
-            outcome, code = Outcome.COMPLETED, ""
-        except asyncio.CancelledError:
-            outcome, code = Outcome.CANCELLED, ""
-            raise
+            card = await self._embedder(request, principal)
         except ConcertinoError as error:
-            code = error.code
+            await self._record_refusal(request, principal, request_id, error, started)
             raise
-        finally:
-            ended = end_record(request_id, outcome, code, None, time.monotonic() - started, None)
-            await asyncio.shield(self.audit.end(ended))
-        return vectors
+        await self.audit.begin(request_id, principal, request, None, {model: card.backend})
+        with self._counted():
+            outcome, code = Outcome.FAILED, ConcertinoError.code
+            try:
+                await self.start()
+                vectors = await self.pool.backends[card.backend].embed(model, texts)
+                outcome, code = Outcome.COMPLETED, ""
+                return vectors
+            except asyncio.CancelledError:
+                outcome, code = Outcome.CANCELLED, ""
+                raise
+            except ConcertinoError as error:
+                code = error.code
+                raise
+            finally:
+                await self.audit.end(request_id, outcome, code, time.monotonic() - started)
 
-    def _run(self, request_id: str, request: Request, decision: Decision) -> Run:
-        target = self.pool.target(f"{decision.specialist}/{decision.skill}" if decision.skill else decision.specialist)
-        assert target is not None
-        default = self.settings.router.default
-        falls_back = request.model == "auto" and default in decision.verdict.eligible
-        fallbacks = [Target(self.pool.get(default))] if falls_back and default != decision.specialist else []
-        return Run(request_id, request, decision, target, fallbacks)
-
-    async def _finish(self, run: Run, outcome: Outcome, code: str, duration_s: float) -> None:
-        try:
-            await run.close()
-            self._count(run, outcome, duration_s)
-            await self.audit.end(end_record(run.id, outcome, code, run.answer(), duration_s, run.first_token_s))
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self.idle.set()
-
-    def _count(self, run: Run, outcome: Outcome, duration_s: float) -> None:
-        name, metrics = run.decision.specialist, self.metrics
-        metrics.requests.labels(name, outcome.value, run.decision.tier.value).inc()
-        metrics.tokens.labels(name, "prompt").inc(run.usage.prompt_tokens)
-        metrics.tokens.labels(name, "completion").inc(run.usage.completion_tokens)
-        metrics.duration.labels(name).observe(duration_s)
-        if run.first_token_s is not None:
-            metrics.first_token.labels(name).observe(run.first_token_s)
-
-    async def _record_refusal(
-        self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float
-    ) -> None:
-        self.metrics.requests.labels("none", Outcome.REFUSED.value, "none").inc()
-        await self.audit.begin(begin_record(request_id, principal, request, None, ""))
-        await self.audit.end(
-            end_record(request_id, Outcome.REFUSED, error.code, None, time.monotonic() - started, None)
-        )
+    async def _embedder(self, request: Request, principal: Principal) -> EmbeddingCard:
+        card = next((card for card in self.settings.embeddings if card.model == request.model), None)
+        if card is None:
+            known = ", ".join(card.model for card in self.settings.embeddings) or "none"
+            raise UnknownModel(f"No embedding model {request.model[:80]!r} here. There is: {known}.", param="model")
+        verdict = await self.decider.policy.evaluate(request, principal)
+        if verdict.facts.health_data and self.settings.policy.phi_tag not in card.compliance:
+            raise PolicyRefused(
+                f"The texts hold health data, and {card.model} is not tagged {self.settings.policy.phi_tag}. "
+                "Remove the personal data, or have the operator tag it.",
+                param="input",
+            )
+        return card
 
 
 def new_request_id() -> str:

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from concertino.types import Decision, Outcome, Usage
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
@@ -14,8 +16,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "concertino_requests",
-            "Requests by specialist and outcome",
-            ["specialist", "outcome", "tier"],
+            "Requests by specialist, outcome, and the tier that decided or the code of the refusal",
+            ["specialist", "outcome", "by"],
             registry=self.registry,
         )
         self.errors = Counter("concertino_errors", "Errors by code", ["code"], registry=self.registry)
@@ -43,6 +45,22 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge("concertino_in_flight", "Requests being answered", registry=self.registry)
+
+    def count(
+        self, decision: Decision, outcome: Outcome, usage: Usage, duration_s: float, first_token_s: float | None
+    ) -> None:
+        """One request that a specialist took on."""
+        name = decision.specialist
+        self.requests.labels(name, outcome.value, decision.tier.value).inc()
+        self.tokens.labels(name, "prompt").inc(usage.prompt_tokens)
+        self.tokens.labels(name, "completion").inc(usage.completion_tokens)
+        self.duration.labels(name).observe(duration_s)
+        if first_token_s is not None:
+            self.first_token.labels(name).observe(first_token_s)
+
+    def refused(self, code: str) -> None:
+        """One request that no specialist took on."""
+        self.requests.labels("none", Outcome.REFUSED.value, code).inc()
 
     def render(self) -> bytes:
         """The text that a Prometheus server scrapes."""
