@@ -1,0 +1,71 @@
+"""A small tuned sentence encoder with a linear head, int8, one text at a time.
+
+Each text is run by itself, unpadded. That is faster here than a padded batch, and it makes a text's score depend on
+nothing but the text: activations are quantised on the fly, so in a shared batch the neighbours would set the scale.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+MAX_CHARACTERS = 8_000
+"""Longer texts lose their middle before they are tokenised, so that no text is slow."""
+MAX_TOKENS = 192
+"""What the encoder reads of a text: its first and last tokens, with [CLS] and [SEP]."""
+
+THREADS = 2
+"""Texts of a batch that are encoded at once."""
+
+
+def clip(text: str) -> str:
+    """The first and last half of `MAX_CHARACTERS` of a longer text, without lone surrogates, which UTF-8 lacks."""
+    if len(text) > MAX_CHARACTERS:
+        half = MAX_CHARACTERS // 2
+        text = f"{text[:half]} {text[-half:]}"
+    return text.encode("utf-8", "replace").decode()
+
+
+def window(tokens: Sequence[int], limit: int = MAX_TOKENS) -> list[int]:
+    """The first and last half of `limit` of `tokens` ([CLS] ... [SEP]) where there are more."""
+    if len(tokens) <= limit:
+        return list(tokens)
+    return [*tokens[: limit // 2], *tokens[limit // 2 - limit :]]
+
+
+class Encoder:
+    """Text -> logits, `[classes]`. Safe to use from several threads."""
+
+    def __init__(self, tokenizer: Path, tokens: Path, tables: Path, graph: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokens = np.load(tokens, mmap_mode="r", allow_pickle=False)
+        with np.load(tables, allow_pickle=False) as arrays:
+            self._scales = arrays["scales"].astype(np.float32)[:, None]
+            self._positions = arrays["positions"].astype(np.float32)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False
+        self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self._pool: ThreadPoolExecutor | None = None
+
+    def encode(self, text: str) -> np.ndarray:
+        """The logits of one text, float32 `[classes]`."""
+        tokens = window(self._tokenizer.encode(clip(text)).ids)
+        summed = self._tokens[tokens] * self._scales[tokens] + self._positions[: len(tokens)]
+        (logits,) = self._session.run(["logits"], {"summed": summed[None]})
+        return np.asarray(logits[0])
+
+    def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The logits of each text, in order; the same as `encode` gives, `THREADS` texts at a time."""
+        if len(texts) < 2 * THREADS:
+            return [self.encode(text) for text in texts]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="router")
+        return list(self._pool.map(self.encode, texts))

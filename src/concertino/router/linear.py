@@ -1,0 +1,101 @@
+"""The first tier: a linear head on a small tuned encoder, temperature-scaled, that abstains when it is unsure."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from concertino.errors import ConfigurationError
+from concertino.router.encoder import Encoder
+from concertino.router.manifest import Manifest, load_manifest
+from concertino.types import Message, Ranking, Role
+
+SHIPPED = Path(__file__).with_name("weights")
+
+SHORT_WORDS = 6
+"""A last turn of at most so many words is read with the turns before it: "commit it" stays where the code was."""
+EARLIER_TURNS = 2
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def conversation_texts(conversation: Sequence[Message]) -> tuple[str, str | None]:
+    """The user's last turn, and the same with the user's turns before it (None where there are none).
+
+    Falls back to whatever text there is when no user turn has any. System prompts and answers are left out: they
+    come from whoever deployed the team, and from the team itself.
+    """
+    turns = [message.text for message in conversation if message.role is Role.USER and message.text.strip()]
+    if not turns:
+        return "\n".join(message.text for message in conversation), None
+    if len(turns) == 1:
+        return turns[0], None
+    return turns[-1], "\n".join(turns[-1 - EARLIER_TURNS :])
+
+
+class LinearRouter:
+    """Ranks the domains `code`, `finance`, `legal`, `medical` and `general`.
+
+    Probabilities are the head's logits divided by a temperature fitted on a calibration part (Guo et al. 2017, "On
+    Calibration of Modern Neural Networks"). Below `threshold`, fitted there too, it abstains: `domain` is None.
+
+    `weights` is a folder as `concertino router train` writes it; without it the weights in the package are read.
+    Raises ConfigurationError when a file is missing, damaged, or `threshold` is no probability.
+    """
+
+    def __init__(self, *, weights: str | Path | None = None, threshold: float | None = None) -> None:
+        self.folder = SHIPPED if weights is None else Path(weights)
+        self.manifest: Manifest = load_manifest(self.folder)
+        self.threshold = self.manifest.threshold if threshold is None else threshold
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ConfigurationError(
+                f"router.options.threshold must lie between 0 and 1, not {threshold!r}",
+                param="router.options.threshold",
+            )
+        names = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")
+        try:
+            self._encoder = Encoder(*(self.folder / name for name in names))
+        except Exception as error:  # the three readers share no base class; the hashes were right, so the format is not
+            raise ConfigurationError(f"the router weights in {self.folder} cannot be read: {error}") from error
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Calibrated probabilities, `[texts, classes]`, classes in the manifest's order."""
+        if not texts:
+            return np.empty((0, len(self.manifest.classes)))
+        logits = np.stack(self._encoder.encode_many(texts)).astype(np.float64) / self.manifest.temperature
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
+        """One Ranking per conversation, in order."""
+        pairs = [conversation_texts(conversation) for conversation in conversations]
+        rankings = [
+            self._ranking(row, text)
+            for row, (text, _) in zip(self.probabilities([text for text, _ in pairs]), pairs, strict=True)
+        ]
+        again = [
+            place
+            for place, (text, earlier) in enumerate(pairs)
+            if earlier and self._needs_context(rankings[place], text)
+        ]
+        for place, row in zip(again, self.probabilities([pairs[place][1] or "" for place in again]), strict=True):
+            rankings[place] = self._ranking(row, pairs[place][1] or "", " with the turns before it")
+        return rankings
+
+    def _needs_context(self, ranking: Ranking, text: str) -> bool:
+        return ranking.domain is None or len(_WORD.findall(text)) <= SHORT_WORDS
+
+    def _ranking(self, row: np.ndarray, text: str, read: str = "") -> Ranking:
+        if not _WORD.search(text):
+            return Ranking(
+                {name: 1.0 / len(row) for name in self.manifest.classes}, 1.0 / len(row), None, "no words to go by"
+            )
+        order = np.argsort(-row, kind="stable")
+        scores = {self.manifest.classes[place]: float(row[place]) for place in order}
+        best, confidence = next(iter(scores.items()))
+        if confidence < self.threshold:
+            second = self.manifest.classes[order[1]]
+            reason = f"unsure between {best} and {second}{read}: {confidence:.2f} is below {self.threshold:.2f}"
+            return Ranking(scores, confidence, None, reason)
+        return Ranking(scores, confidence, best, f"reads like {best}{read} ({confidence:.2f})")

@@ -1,0 +1,57 @@
+"""A folder of router weights: what it says about itself, checked against what it holds."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from concertino.errors import ConfigurationError
+
+MANIFEST = "router.json"
+REQUIRED = frozenset({"tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx"})
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`router.json`: how to read the head's logits, and where the weights came from."""
+
+    classes: tuple[str, ...]
+    temperature: float
+    threshold: float
+    files: dict[str, str]
+    """File name -> SHA-256."""
+    base_model: str
+    base_sha256: str
+    data: dict[str, str]
+    """Training set -> SHA-256 of its file."""
+    recipe: dict[str, float]
+    licence: str = "Apache-2.0; tuned from all-MiniLM-L6-v2 (Apache-2.0)"
+
+
+def _refused(folder: Path, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the router weights in {folder} {problem}; reinstall concertino or run `concertino router train`",
+        param="router.options.weights",
+    )
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and verify a folder of weights. Raises ConfigurationError that names the file at fault."""
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        raise _refused(folder, f"lack {MANIFEST} ({error.strerror})") from error
+    except msgspec.MsgspecError as error:
+        raise _refused(folder, f"have a {MANIFEST} that cannot be read ({error})") from error
+    if len(manifest.classes) < 2 or not manifest.temperature > 0:
+        raise _refused(folder, f"have a {MANIFEST} without two classes and a positive temperature")
+    if missing := REQUIRED - manifest.files.keys():
+        raise _refused(folder, f"have a {MANIFEST} that does not list {', '.join(sorted(missing))}")
+    for name in sorted(REQUIRED):
+        try:
+            with (folder / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _refused(folder, f"lack {name} ({error.strerror})") from error
+        if digest != manifest.files[name]:
+            raise _refused(folder, f"are damaged: {name} has SHA-256 {digest}, {MANIFEST} says {manifest.files[name]}")
+    return manifest

@@ -1,0 +1,117 @@
+"""Train the router's first tier: data folder and base model in, a folder of verified weights out."""
+
+import hashlib
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from concertino.errors import ConfigurationError
+from concertino.router.encoder import MAX_TOKENS
+from concertino.router.linear import LinearRouter
+from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
+from concertino.training.routing_data import CLASSES, Splits, load_splits
+from concertino.training.routing_export import Precision, quantise_rows, write_encoder
+from concertino.training.routing_figures import Figures, Speed, fit_temperature, fit_threshold, judge, time_router
+from concertino.training.routing_tune import Recipe, Tuned, draw_epoch, tune
+
+BASE_MODEL = "all-MiniLM-L6-v2"
+CALIBRATION_PER_CLASS = 600
+
+Note = Callable[[str], None]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `concertino router evaluate` prints."""
+
+    test: Figures
+    exam: Figures
+    speed: Speed
+    temperature: float
+    threshold: float
+    bytes_on_disk: int
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_weights(tuned: Tuned, base: Path, out: Path, data: Mapping[str, str], recipe: Recipe) -> None:
+    """Write encoder, token table and tokenizer to `out`, with a manifest of temperature 1 that never abstains."""
+    out.mkdir(parents=True, exist_ok=True)
+    values, scales = quantise_rows(tuned.encoder["embeddings.word_embeddings.weight"])
+    positions = tuned.encoder["embeddings.position_embeddings.weight"][:MAX_TOKENS]
+    positions = positions + tuned.encoder["embeddings.token_type_embeddings.weight"][0]
+    np.save(out / "tokens.npy", values)
+    np.savez(out / "tables.npz", scales=scales, positions=positions.astype(np.float16))
+    write_encoder(tuned.encoder, tuned.head, out / "encoder.onnx", Precision.INT8)
+    shutil.copyfile(base / "tokenizer.json", out / "tokenizer.json")
+    manifest = Manifest(
+        classes=CLASSES,
+        temperature=1.0,
+        threshold=0.0,
+        files={name: _sha256(out / name) for name in sorted(REQUIRED)},
+        base_model=BASE_MODEL,
+        base_sha256=_sha256(base / "model.safetensors"),
+        data=dict(sorted(data.items())),
+        recipe=msgspec.to_builtins(recipe),
+    )
+    write_manifest(manifest, out)
+
+
+def write_manifest(manifest: Manifest, out: Path) -> None:
+    """Write `router.json`, indented so that a difference can be read."""
+    (out / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+
+def calibrate(out: Path, splits: Splits, seed: int) -> Manifest:
+    """Fit temperature and threshold of the weights in `out` on the calibration part, as they will be served."""
+    router = LinearRouter(weights=out)
+    drawn = draw_epoch(splits.calibration, CALIBRATION_PER_CLASS, random.Random(seed))  # noqa: S311
+    truth = np.array([label for _, label in drawn])
+    logits = np.log(np.maximum(router.probabilities([text for text, _ in drawn]), 1e-30))
+    temperature = fit_temperature(logits, truth)
+    scaled = np.exp(logits / temperature)
+    threshold = fit_threshold(scaled / scaled.sum(axis=1, keepdims=True), truth, CLASSES.index("general"))
+    manifest = msgspec.structs.replace(router.manifest, temperature=round(temperature, 4), threshold=threshold)
+    write_manifest(manifest, out)
+    return manifest
+
+
+def evaluate(data_dir: Path, weights: Path | None = None, note: Note = _silent) -> Report:
+    """Judge weights on the test part and on the exam. Needs the data folder, but not torch."""
+    router = LinearRouter(weights=weights)
+    splits = load_splits(data_dir, note)
+    note(f"routing {len(splits.test)} test rows and {len(splits.exam)} exam questions")
+    short = [row.text for row in splits.test if len(row.text) < 200][:1000]
+    return Report(
+        test=judge(router, splits.test),
+        exam=judge(router, splits.exam),
+        speed=time_router(router, "How do I reverse a linked list without recursion?", short),
+        temperature=router.manifest.temperature,
+        threshold=router.threshold,
+        bytes_on_disk=sum(path.stat().st_size for path in router.folder.iterdir() if path.is_file()),
+    )
+
+
+def train(data_dir: Path, base: Path, out: Path, recipe: Recipe, note: Note = _silent) -> Manifest:
+    """Tune, export and calibrate. `base` is a folder with the base model in the Hugging Face layout.
+
+    Raises ConfigurationError for a missing data set, base model or `train` extra.
+    """
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (base / name).is_file():
+            raise ConfigurationError(f"the base model folder {base} has no {name}", param="base_model")
+    splits = load_splits(data_dir, note)
+    tuned = tune(splits.train, base, recipe, note)
+    write_weights(tuned, base, out, splits.hashes, recipe)
+    note("calibrating")
+    return calibrate(out, splits, recipe.seed)

@@ -1,0 +1,178 @@
+"""Tune a sentence encoder end to end on labelled texts. The only file of the router that needs torch."""
+
+import hashlib
+import os
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from concertino.errors import ConfigurationError
+from concertino.router.encoder import clip, window
+from concertino.training.routing_augment import vary
+from concertino.training.routing_data import CLASSES, Row
+
+SHARES: dict[str, dict[str, float]] = {
+    "code": {
+        "seeds_code": 0.25, "nl2bash": 0.16, "mmlu_code": 0.15, "mbpp": 0.10, "mbpp_solution": 0.08,
+        "mixed_code": 0.08, "nl2bash_command": 0.07, "mbpp_prompt": 0.06, "mmlu_lettered_code": 0.05,
+    },
+    "finance": {
+        "seeds_finance": 0.23, "banking77": 0.16, "mmlu_finance": 0.14, "tatqa": 0.13, "tfns": 0.13,
+        "clinc_banking": 0.10, "tatqa_paragraph": 0.06, "mmlu_lettered_finance": 0.05,
+    },
+    "legal": {
+        "mmlu_legal": 0.25, "seeds_legal": 0.24, "cuad": 0.18, "unfair_tos": 0.13, "overruling": 0.10,
+        "mmlu_lettered_legal": 0.10,
+    },
+    "medical": {
+        "seeds_medical": 0.22, "mmlu_medical": 0.20, "medquad": 0.18, "mts_dialog": 0.10, "pubmedqa": 0.09,
+        "medquad_answer": 0.06, "mmlu_lettered_medical": 0.06, "mts_note": 0.05, "pubmedqa_context": 0.04,
+    },
+    "general": {
+        "mmlu_general": 0.27, "mixed": 0.22, "clinc": 0.18, "seeds_general": 0.13, "gsm8k": 0.09,
+        "mmlu_lettered_general": 0.06, "user_instructions": 0.05,
+    },
+}  # fmt: skip
+"""How much of a class's draw each source gives: questions that people ask weigh more than their number."""
+
+GENERAL_WEIGHT = 1.4
+"""`general` is drawn more often than each domain: it is the widest class."""
+HEAD_SCALE = 16.0
+"""The head reads a unit vector, so its logits are scaled by a constant to let them grow."""
+
+
+class Recipe(Struct, frozen=True):
+    """Everything that decides the result, beside the data."""
+
+    seed: int = 7
+    epochs: int = 3
+    per_class: int = 2600
+    """Rows drawn for a domain in an epoch."""
+    batch: int = 32
+    encoder_rate: float = 6e-5
+    head_rate: float = 3e-3
+    smoothing: float = 0.05
+    layers: int = 6
+    threads: int = 2
+    tokens: int = 128
+    """What training reads of a text; the router itself reads more."""
+
+
+class Tuned(Struct, frozen=True):
+    """A tuned encoder: arrays under their Hugging Face names, and the head as (`[width, classes]`, `[classes]`)."""
+
+    encoder: dict[str, np.ndarray]
+    head: tuple[np.ndarray, np.ndarray]
+    final_loss: float
+
+
+def draw_epoch(rows: Sequence[Row], per_class: int, rng: random.Random) -> list[tuple[str, int]]:
+    """A class-balanced draw of varied texts with class numbers; small sources repeat, large ones are sampled."""
+    by_source: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_source[row.source].append(row)
+    drawn: list[tuple[str, int]] = []
+    for number, label in enumerate(CLASSES):
+        present = {name: share for name, share in SHARES[label].items() if by_source.get(name)}
+        wanted = per_class * (GENERAL_WEIGHT if label == "general" else 1.0) / max(sum(present.values()), 1e-9)
+        for name, share in present.items():
+            pool, count = by_source[name], round(share * wanted)
+            picks = pool * (count // len(pool)) + rng.sample(pool, count % len(pool))
+            drawn += [(vary(row.text, rng, rng.choice(pool).text), number) for row in picks]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _batches(
+    drawn: Sequence[tuple[list[int], int]], size: int, rng: random.Random
+) -> list[list[tuple[list[int], int]]]:
+    """Batches of texts of like length, so that little is padding, in random order."""
+    ordered = sorted(drawn, key=lambda pair: len(pair[0]) + rng.random() * 6)
+    batches = [list(ordered[start : start + size]) for start in range(0, len(ordered), size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def _import_torch() -> tuple[Any, Any, Any]:
+    try:
+        import torch
+        import transformers
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ConfigurationError("training the router needs torch: pip install 'concertino[train]'") from error
+    return torch, transformers, Tokenizer
+
+
+def tune(rows: Sequence[Row], base: Path, recipe: Recipe, note: Callable[[str], None] = lambda _: None) -> Tuned:
+    """Tune the encoder in folder `base` (Hugging Face layout) and a linear head on `rows`.
+
+    AdamW with linear warm-up and decay, cross-entropy with label smoothing, word embeddings frozen: a token that no
+    training row has keeps its place among its neighbours. Raises ConfigurationError without the `train` extra.
+    """
+    torch, transformers, tokenizer_type = _import_torch()
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(recipe.threads)
+    rng = random.Random(recipe.seed)  # noqa: S311 - sampling, not secrets
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = tokenizer_type.from_file(str(base / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    model = transformers.BertModel.from_pretrained(str(base), add_pooling_layer=False, attn_implementation="eager")
+    model.encoder.layer = model.encoder.layer[: recipe.layers]
+    model.embeddings.requires_grad_(False)
+    head = torch.nn.Linear(model.config.hidden_size, len(CLASSES))
+    torch.nn.init.normal_(head.weight, std=0.02)
+    torch.nn.init.zeros_(head.bias)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters, "lr": recipe.encoder_rate}, {"params": head.parameters(), "lr": recipe.head_rate}],
+        weight_decay=0.01,
+        fused=True,
+    )
+    epochs = [draw_epoch(rows, recipe.per_class, rng) for _ in range(recipe.epochs)]
+    steps = sum(-(-len(epoch) // recipe.batch) for epoch in epochs)
+    warm = max(1, steps // 16)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
+    )
+    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
+    model.train()
+    running, step = float("nan"), 0
+    for number, epoch in enumerate(epochs, 1):
+        encoded = [(window(tokenizer.encode(clip(text)).ids, recipe.tokens), label) for text, label in epoch]
+        for batch in _batches(encoded, recipe.batch, rng):
+            longest = max(len(ids) for ids, _ in batch)
+            ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
+            mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
+            labels = torch.tensor([label for _, label in batch])
+            hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+            kept = mask[:, :, None].float()
+            pooled = (hidden * kept).sum(1) / kept.sum(1)
+            loss = loss_of(HEAD_SCALE * head(torch.nn.functional.normalize(pooled)), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            value = float(loss.detach())
+            running = value if step == 0 else 0.98 * running + 0.02 * value
+            step += 1
+            if step % 100 == 0:
+                note(f"epoch {number}, step {step} of {steps}, loss {running:.3f}")
+    arrays = {name: value.detach().float().numpy() for name, value in model.state_dict().items()}
+    weight = HEAD_SCALE * head.weight.detach().numpy().T
+    return Tuned(arrays, (weight, HEAD_SCALE * head.bias.detach().numpy()), running)
+
+
+def digest_of(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names and bytes, in name order: equal where two runs gave the same weights."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,116 @@
+"""Labels, splits and what must not leak into training."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from concertino.errors import ConfigurationError
+from concertino.training.routing_augment import WRAPPINGS, mistype, vary
+from concertino.training.routing_data import CLASSES, SEEDS, Splits, load_splits, subject_class
+from concertino.training.routing_overlap import OverlapIndex, normalised
+from concertino.training.routing_tune import SHARES, draw_epoch
+
+QUESTION = "Which of these contracts must be in writing to be enforced under the statute of frauds?"
+
+
+def test_a_test_question_is_found_in_other_case_and_punctuation() -> None:
+    index = OverlapIndex([QUESTION])
+    assert index.overlaps(QUESTION.upper().replace("?", " !!"))
+
+
+def test_a_test_question_is_found_with_a_few_words_changed() -> None:
+    index = OverlapIndex([QUESTION])
+    assert index.overlaps(QUESTION.replace("these", "the following"))
+
+
+def test_a_test_question_is_found_inside_a_longer_prompt() -> None:
+    index = OverlapIndex([QUESTION])
+    assert index.overlaps(f"Answer the exam question below. {QUESTION}\nA. a sale\nB. a loan")
+
+
+def test_another_question_on_the_subject_is_no_overlap() -> None:
+    index = OverlapIndex([QUESTION])
+    assert not index.overlaps("Which of these contracts can be rescinded by a minor who lied about his age?")
+
+
+def test_subjects_go_to_the_class_that_the_manual_names() -> None:
+    assert subject_class("jurisprudence") == "legal"
+    assert subject_class("virology") == "medical"
+    assert subject_class("econometrics") == "finance"
+    assert subject_class("computer_security") == "code"
+    assert subject_class("college_biology") == "general"
+
+
+def test_the_seeds_cover_each_class_without_repeats() -> None:
+    rows = [json.loads(line) for line in SEEDS.read_text().splitlines()]
+    assert {row["label"] for row in rows} == set(CLASSES)
+    assert all(sum(row["label"] == label for row in rows) >= 100 for label in CLASSES)
+    assert len({row["text"].lower() for row in rows}) == len(rows)
+
+
+def test_the_hand_written_test_questions_are_not_in_the_seeds() -> None:
+    path = Path(__file__).parents[2] / "bench" / "routing_questions.jsonl"
+    questions = [json.loads(line) for line in path.read_text().splitlines()]
+    seeds = OverlapIndex(json.loads(line)["text"] for line in SEEDS.read_text().splitlines())
+    assert len(questions) >= 150
+    assert [row["text"] for row in questions if seeds.overlaps(row["text"])] == []
+
+
+def test_a_mistyped_text_keeps_its_words_number_and_most_letters() -> None:
+    rng = random.Random(1)
+    text = "how do I cancel a direct debit before Friday"
+    typed = {mistype(text, rng) for _ in range(50)}
+    assert len(typed) > 20
+    assert all(len(one.split()) == len(text.split()) and abs(len(one) - len(text)) <= 2 for one in typed)
+
+
+def test_variations_keep_the_text_in_sight() -> None:
+    rng = random.Random(2)
+    assert all("{text}" in wrapping for wrapping in WRAPPINGS)
+    seen = [vary("zebra crossing", rng, "an earlier turn") for _ in range(400)]
+    assert any("an earlier turn\n" in one for one in seen)
+    assert sum("zebra crossing" in one for one in seen) > 300
+    assert max(len(one) for one in seen) > 300
+
+
+def test_a_missing_data_folder_is_an_error_that_says_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="CONCERTINO_DATA_DIR"):
+        load_splits(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match="mmlu_test"):
+        load_splits(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    folder = os.environ.get("CONCERTINO_DATA_DIR")
+    if not folder:
+        pytest.skip("needs CONCERTINO_DATA_DIR")
+    return load_splits(Path(folder))
+
+
+def test_no_group_straddles_a_split(splits: Splits) -> None:
+    train = {normalised(row.group) for row in splits.train}
+    calibration = {normalised(row.group) for row in splits.calibration}
+    assert not train & calibration
+    assert not train & {normalised(row.group) for row in splits.test}
+    assert not calibration & {normalised(row.group) for row in splits.test}
+
+
+def test_no_exam_question_is_in_any_other_part(splits: Splits) -> None:
+    exam = {normalised(row.text) for row in splits.exam}
+    for part in (splits.train, splits.calibration, splits.test):
+        assert not exam & {normalised(row.text) for row in part}
+        assert not exam & {normalised(row.group) for row in part}
+
+
+def test_every_source_has_a_share_and_domains_are_drawn_alike(splits: Splits) -> None:
+    known = {source for shares in SHARES.values() for source in shares}
+    assert {row.source for row in splits.train} == known
+    assert all(sum(shares.values()) == pytest.approx(1.0) for shares in SHARES.values())
+    drawn = draw_epoch(splits.train, 200, random.Random(3))
+    counts = [sum(label == number for _, label in drawn) for number in range(len(CLASSES))]
+    assert max(counts[:4]) - min(counts[:4]) <= 5
+    assert counts[4] == pytest.approx(280, abs=5)
