@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from msgspec import Struct
 
-from concertino.errors import DiskFull, PullFailed
+from concertino.errors import DiskFull, ModelCorrupt, PullFailed
 from concertino.models.catalogue import Entry, HuggingFaceSource, LocalSource, ModelFile, Source, UrlSource
 from concertino.models.convert import gguf_path, needs_conversion
 from concertino.models.sources.base import Job, Listener, NoRoom, SourceFailed, Stage, Step, size
@@ -72,7 +72,10 @@ class Puller:
         room.mkdir(parents=True, exist_ok=True)
         for stale in room.glob("fetch-*"):  # what a killed pull's pip left half done
             shutil.rmtree(stale, ignore_errors=True)
-        before = self._store.manifest(entry.name)
+        try:
+            before = self._store.manifest(entry.name)
+        except ModelCorrupt:
+            before = None  # it is about to be written anew
         origins = {stored.sha256: stored.origin for stored in before.files.values()} if before else {}
         fetched: list[str] = []
         for file in entry.files:

@@ -18,7 +18,7 @@ class Sink:
         self._stage = stage
         self._hash = hashlib.sha256()
         self.done = 0
-        self._handle = path.open("r+b" if keep and path.exists() else "wb")
+        self._handle = path.open("r+b" if keep and path.exists() else "w+b")
         if keep:
             while block := self._handle.read(BLOCK):
                 self._hash.update(block)
