@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a pattern reads better unbroken
 """The built-in identifier detector: who or what a text is about, by patterns with check digits and by cues."""
 
 import re

@@ -176,13 +176,13 @@ WEAK = frozenset(
     pain painful treatment therapy therapist health healthy condition disorder doctor doc nurse sick ill illness injury
     injured injuries blood heart lung liver brain bone muscle skin stomach nerve spine knee shoulder hip ankle wrist
     chest throat breast eye ear nose virus viral bacteria bacterial fungal depression depressed anxiety anxious stress
-    addiction addict smoking smoker alcohol drug drugs tablet tablets pill pills dose vitamin deficiency 
+    addiction addict smoking smoker alcohol drug drugs tablet tablets pill pills dose vitamin deficiency
     disability disabled mutation hormone hormonal acute chronic severe inpatients elderly weight diet dietary sleep
     nutrition screening exam ward survival cure cured recovery infant newborn toddler maternal prevention
     mg ml checkup check-up emergency scar scan menstrual tissue organ
     abnormal abnormality abnormalities protein enzyme overweight underweight bedridden hurts hurt hurting sore dental
     tooth teeth gum gums therapeutic cohort randomized efficacy adolescents prevalence incidence caregiver
-    retardation smokes hearing unvaccinated hypersensitivity sensitivity intolerance poisoning  
+    retardation smokes hearing unvaccinated hypersensitivity sensitivity intolerance poisoning
     """.split()
 )
 

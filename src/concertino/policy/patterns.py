@@ -10,7 +10,6 @@ from functools import cached_property
 
 from concertino.policy.base import Finding
 
-
 _DIGITS = re.compile(r"\d+")
 _BEFORE = 110
 _AFTER = 110

@@ -48,7 +48,7 @@ _LOWER_HERE = re.compile(_LOWER_NAME)
 _PAIR = re.compile(
     rf"(?<![\w.])(?P<g>[A-Z][a-zà-ÿ]{{1,14}})(?:-[A-Z][a-z]+)?(?P<rest>(?:[ ](?:{_PARTICLE}[ ])?{_UP}){{1,3}})"
 )
-_REVERSED = re.compile(rf"\b(?P<s>[A-Z][a-zà-ÿA-Z'-]{{1,24}}), (?P<g>[A-Z][a-zà-ÿ]{{1,14}})\b(?:[ ][A-Z]\b)?")
+_REVERSED = re.compile(r"\b(?P<s>[A-Z][a-zà-ÿA-Z'-]{1,24}), (?P<g>[A-Z][a-zà-ÿ]{1,14})\b(?:[ ][A-Z]\b)?")
 _AGED = re.compile(
     rf"\b{_NAME}(?:,? (?:is )?(?:an? )?\(?\d{{1,3}}(?:[ -]?(?:years?[ -]old|y/?o\b|yrs?\b|[MFmf]\b|[ ]?\)|, (?:male|female|m|f)\b))|,? \(?DOB\b)"
 )

@@ -136,7 +136,7 @@ class Policy:
         advice = []
         if facts.health_data:
             advice.append(
-                f"remove the personal data, or have the operator add {self._settings.phi_tag!r} to the `compliance` of a "
+                f"remove the personal data, or have {self._settings.phi_tag!r} added to the `compliance` of a "
                 "specialist that may see health data"
             )
         if facts.tenant in self._settings.tenants:

@@ -1,0 +1,1 @@
+"""State that outlives a process: SQLite first, any SQLAlchemy URL. Importing this package imports no SQLAlchemy."""

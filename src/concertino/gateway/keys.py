@@ -1,0 +1,111 @@
+"""Who is asking: `Authorization: Bearer ck_...` -> Principal.
+
+Keys come from the configuration (by hash) and from the state database. The database is read at most twice a second,
+not with every request, so a revoked key is refused within that time on every worker.
+"""
+
+import hmac
+import ipaddress
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+from concertino.config import Settings
+from concertino.errors import Unauthenticated
+from concertino.storage.database import open_database, sqlite_path
+from concertino.storage.keys import KeyStore, hash_secret
+from concertino.types import Principal
+
+
+class Requirement(StrEnum):
+    REQUIRED = "required"
+    """The endpoint can be reached from other machines: every request needs a key."""
+    OPTIONAL = "optional"
+    """Loopback: a request without a key is the local user's. A wrong key is refused all the same."""
+
+
+class Authenticator:
+    """Checks keys. Synchronous and quick, apart from a small read every `refresh_s` seconds; not for several threads.
+
+    The keys of a database that cannot be read are refused: a key that was revoked meanwhile must not pass.
+    """
+
+    def __init__(
+        self, settings: Settings, *, refresh_s: float = 0.5, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.requirement = Requirement.OPTIONAL if is_loopback(settings.gateway.host) else Requirement.REQUIRED
+        self._url = settings.state_url
+        self._configured = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in settings.keys}
+        self._stored: dict[str, tuple[str, Principal]] = {}
+        self._revoked: frozenset[str] = frozenset()
+        self._refresh_s = refresh_s
+        self._clock = clock
+        self._read_at: float | None = None
+        self._store: KeyStore | None = None
+        self._inode = -1
+        self._unreadable = ""
+
+    def authenticate(self, authorization_header: str | None) -> Principal:
+        """Raises Unauthenticated, with what to do. The header's value never appears in the message."""
+        if authorization_header is None or not authorization_header.strip():
+            if self.requirement is Requirement.OPTIONAL:
+                return Principal()
+            raise Unauthenticated(
+                "This endpoint needs an API key: send `Authorization: Bearer ck_...`. "
+                "`concertino keys create` makes one."
+            )
+        scheme, _, secret = authorization_header.strip().partition(" ")
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise Unauthenticated("The Authorization header must read `Bearer ck_...`. Correct its form.")
+        presented = hash_secret(secret.strip())
+        self.load()
+        # Looked up by hash: what the timing of a lookup could tell is of the hash, which leads to no key.
+        found = self._stored.get(presented) or self._configured.get(presented)
+        if found and presented not in self._revoked and hmac.compare_digest(found[0], presented):
+            return found[1]
+        if presented in self._revoked:
+            raise Unauthenticated("This API key was revoked. Ask the operator for another (`concertino keys create`).")
+        if self._unreadable:
+            raise Unauthenticated(
+                f"This API key cannot be checked because the key database cannot be read ({self._unreadable}). "
+                "Ask again later, and tell the operator."
+            )
+        raise Unauthenticated("This API key is not known here. Check it, or make one with `concertino keys create`.")
+
+    def load(self) -> None:
+        """Read the database if it is time to. Call it once at start: the first read imports SQLAlchemy."""
+        now = self._clock()
+        if self._read_at is not None and now - self._read_at < self._refresh_s:
+            return
+        self._read_at = now
+        try:
+            keys = self._open().list() if self._exists() else []
+        except Exception as error:
+            # SQLAlchemy's errors are a family of their own, and it is not imported before a database is there.
+            self._stored, self._store, self._unreadable = {}, None, type(error).__name__
+            return
+        self._unreadable = ""
+        self._stored = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in keys if key.revoked is None}
+        self._revoked = frozenset(key.sha256 for key in keys if key.revoked is not None)
+
+    def _exists(self) -> bool:
+        """False while no key was ever stored: then there is nothing to open, and SQLAlchemy stays unimported."""
+        path = sqlite_path(self._url)
+        return path is None or path.exists()
+
+    def _open(self) -> KeyStore:
+        path = sqlite_path(self._url)
+        inode = path.stat().st_ino if path else 0
+        if self._store is None or inode != self._inode:  # a restored copy is another file
+            self._store, self._inode = KeyStore(open_database(self._url)), inode
+        return self._store
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach an address? Names other than localhost count as reachable."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

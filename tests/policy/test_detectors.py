@@ -1,0 +1,161 @@
+"""What the built-in detectors find, what they leave alone, and how long they take."""
+
+import random
+import time
+
+import pytest
+
+from concertino.policy.base import Kind
+from concertino.policy.health import HealthContextDetector
+from concertino.policy.identifiers import IdentifierDetector
+from concertino.policy.text import normalise
+
+IDENTIFIERS = IdentifierDetector()
+HEALTH = HealthContextDetector()
+
+
+def types(text: str) -> set[str]:
+    return {finding.type for finding in IDENTIFIERS.detect(normalise(text))}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("write to jane.doe@example.org today", "email"),
+        ("jane (at) example (dot) org", "email"),
+        ("call +44 20 7946 0958", "phone"),
+        ("call me on (202) 555-0143", "phone"),
+        ("ring 030/9018200 in Berlin", "phone"),
+        ("Phone: 9469 9966", "phone"),
+        ("078-05-1120 is on the form", "us_ssn"),
+        ("pay DE89 3704 0044 0532 0130 00 please", "iban"),
+        ("4111 1111 1111 1111", "card"),
+        ("NHS 943 476 5919", "nhs_number"),
+        ("AHV 756.9217.0769.85", "official_id"),
+        ("DNI 12345678Z", "official_id"),
+        ("from 203.0.113.77 at night", "ip_address"),
+        ("MRN: 00482913", "record_number"),
+        ("patient id is A-88412", "record_number"),
+        ("DOB 03/14/1962", "date_of_birth"),
+        ("born on 5 May 1971", "date_of_birth"),
+        ("she lives at 27 Moss Lane", "address"),
+        ("Hauptstraße 5, Bonn", "address"),
+        ("patient Xolani Dlamini", "person"),
+        ("my name is xolani dlamini", "person"),
+        ("Mrs Okonkwo came back", "person"),
+        ("John Smith has diabetes", "person"),
+        ("Name: Xolani", "person"),
+        ("add Bekbolat Musliyevich to it", "person"),
+    ],
+)
+def test_an_identifier_is_found(text: str, kind: str) -> None:
+    assert kind in types(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upgrade from version 10.2.1 to 10.3.0.1",
+        "in the years 2019-2021 revenue rose to 1,452,400",
+        "the total was $12,345.67 on 2024-03-01",
+        "4111 1111 1111 1112",
+        "DE89 3704 0044 0532 0130 01",
+        "000-12-3456",
+        "sort [1, 2, 3, 40, 50] with merge sort",
+        "listen on 127.0.0.1:8080",
+        "what are the symptoms of Parkinson disease",
+        "How to prevent Urinary Tract Infections ?",
+    ],
+)
+def test_what_only_looks_like_an_identifier_is_left_alone(text: str) -> None:
+    assert types(text) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "４１１１ １１１１ １１１１ １１１１",
+        "4111\u200b1111\u200b1111\u200b1111",
+        "41\u00ad11111111111111",
+        "٤١١١١١١١١١١١١١١١",
+        "4111\u20111111\u20111111\u20111111",
+    ],
+)
+def test_unicode_dress_does_not_hide_a_card(text: str) -> None:
+    assert "card" in types(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "she was diagnosed with lupus",
+        "I take metformin 500 mg",
+        "BP 142/91 this morning",
+        "E11.9 without complications",
+        "my doctor said so",
+        "a laparoscopic cholecystectomy",
+        "dia\u00adbetes",
+        "ｄｉａｂｅｔｅｓ",
+    ],
+)
+def test_a_health_context_is_found(text: str) -> None:
+    assert HEALTH.detect(normalise(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "find files larger than 10 MB",
+        "my card was declined",
+        "this agreement is governed by law",
+        "the hypothesis holds",
+    ],
+)
+def test_other_subjects_are_no_health_context(text: str) -> None:
+    assert not HEALTH.detect(text)
+
+
+def test_findings_point_at_the_text_and_never_hold_it() -> None:
+    text = "x" * 20_000 + " jane.doe@example.org"
+    (finding,) = [item for item in IDENTIFIERS.detect(text) if item.type == "email"]
+    assert text[finding.start : finding.end] == "jane.doe@example.org"
+    assert "jane" not in repr(finding)
+
+
+def test_the_end_of_a_megabyte_is_read_too() -> None:
+    filler = "lorem ipsum dolor sit amet " * 37_000
+    assert {item.type for item in IDENTIFIERS.detect(filler + " 4111111111111111")} == {"card"}
+    assert {item.type for item in HEALTH.detect(filler + " asthma")} == {"condition"}
+
+
+def test_each_detector_says_its_kind() -> None:
+    assert (IDENTIFIERS.kind, HEALTH.kind) == (Kind.IDENTIFIER, Kind.HEALTH)
+
+
+_MIXED = random.Random(7)
+HOSTILE = {
+    **{unit: unit for unit in ("a", "1", "(", "@", "-", ".", " ", "+", ":", "/")},
+    **{
+        unit: unit for unit in ("a@", "12-", "1 a ", "0 0", "+1 (", "Ab ", "AB12 ", "1111 ", "my name is ", "12 rue a ")
+    },
+    "combining": "\u0327\u0301",
+    "mixed": "".join(_MIXED.choice("a1(@- .:/AbM") for _ in range(4_000)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_time_grows_with_length_and_no_faster(name: str) -> None:
+    unit = HOSTILE[name]
+
+    def seconds(size: int) -> float:
+        text = (unit * (size // len(unit) + 1))[:size]
+        started = time.process_time()
+        text = normalise(text)
+        IDENTIFIERS.detect(text)
+        HEALTH.detect(text)
+        return time.process_time() - started
+
+    # A megabyte of the slowest took 1.5 s of a busy core; a quadratic pattern takes minutes.
+    assert seconds(1_000_000) < 10
+    # The shape itself: eight times the text, far less than sixty-four times the time.
+    assert seconds(400_000) < 24 * max(seconds(50_000), 0.005)
