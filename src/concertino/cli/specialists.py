@@ -1,0 +1,95 @@
+"""`concertino specialists`: the cards of the team, as they are."""
+
+import difflib
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from concertino import config
+from concertino.cli import output
+from concertino.cli.session import ConfigOption, JsonOption
+from concertino.config import SpecialistCard
+from concertino.errors import UnknownModel
+
+
+def specialists(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One specialist, in full.")] = None,
+    as_json: JsonOption = False,
+    config_path: ConfigOption = None,
+) -> None:
+    """Show the team: who they are, what runs them, and what they were measured to do.
+
+    "prompted" is a base model with instructions; "tuned" is one with an adapter of its own.
+
+    \b
+    Examples:
+      concertino specialists
+      concertino specialists legal
+      concertino specialists --json | jq -r '.[].name'
+    """
+    settings = config.load(config_path)
+    if name is None:
+        if as_json:
+            output.print_json([as_object(card) for card in settings.specialists])
+            return
+        titles = ("name", "kind", "base", "skills", "cleared for", "evaluation")
+        output.print_table(titles, [_row(card) for card in settings.specialists])
+        return
+    card = settings.card(name)
+    if card is None:
+        names = [known.name for known in settings.specialists]
+        nearest = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise UnknownModel(f"No specialist {name!r}.{hint} The team: {', '.join(names)}.", param="name")
+    if as_json:
+        output.print_json(as_object(card))
+    else:
+        output.print_text(in_full(card))
+
+
+def kind(card: SpecialistCard) -> str:
+    """`tuned` with an adapter of its own, else `prompted`."""
+    return "tuned" if card.adapter else "prompted"
+
+
+def as_object(card: SpecialistCard) -> dict[str, Any]:
+    """The card as JSON, with its kind and the domains that it really serves."""
+    fields: dict[str, Any] = msgspec.to_builtins(card)
+    return fields | {"kind": kind(card), "domains": list(card.serves)}
+
+
+def in_full(card: SpecialistCard) -> str:
+    """The card for a person."""
+    measured = card.evaluation
+    rows = [
+        ("kind", f"{kind(card)}, on {card.model} (backend {card.backend})"),
+        ("adapter", card.adapter or "none"),
+        ("domains", ", ".join(card.serves)),
+        ("cleared for", ", ".join(card.compliance) or "nothing in particular"),
+        ("context", f"{card.context_tokens} tokens; answers up to {card.max_tokens}"),
+        ("evaluation", measured.summary if measured else "none: this specialist has not been measured"),
+    ]
+    if measured and measured.command:
+        rows.append(("", f"repeat it with: {measured.command}"))
+    if measured and measured.date:
+        rows.append(("", f"measured on {measured.date}"))
+    lines = [card.name, card.description.strip(), "", *(f"{title:<12} {value}" for title, value in rows)]
+    for skill in card.skills:
+        lines += ["", f"{card.name}/{skill.name}", f"  {skill.description.strip()}"]
+        if skill.labels:
+            lines.append(f"  labels ({len(skill.labels)}): {', '.join(skill.labels)}")
+        elif skill.json_schema is not None:
+            lines.append(f"  JSON schema: {msgspec.json.encode(skill.json_schema).decode()}")
+        else:
+            lines.append("  answers in free text")
+        if skill.labels:
+            sure = "none: it never abstains" if skill.threshold is None else f"{skill.threshold:g}"
+            lines.append(f"  threshold: {sure}")
+    return "\n".join(lines)
+
+
+def _row(card: SpecialistCard) -> tuple[str, ...]:
+    skills = ", ".join(skill.name for skill in card.skills) or "-"
+    measured = card.evaluation.summary if card.evaluation else "not measured"
+    return card.name, kind(card), card.model, skills, ", ".join(card.compliance) or "-", measured

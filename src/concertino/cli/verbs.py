@@ -1,0 +1,50 @@
+"""The verbs by name, and the group that imports the one that was called."""
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+VERBS = {
+    "up": "Serve the team: pull what is missing, load it, and answer requests.",
+    "ask": "Ask the team, or one specialist, and stream the answer.",
+    "route": "Say who would answer, how sure the router is, and why.",
+    "run": "Run a skill over a file of texts.",
+    "specialists": "Show the team: who they are and what they were measured to do.",
+    "pull": "Fetch base models into the store and verify them.",
+    "models": "Base models: what there is, what is here, what it takes.",
+    "doctor": "Check this machine and this configuration, and say what to do.",
+    "keys": "API keys of the gateway.",
+    "audit": "The audit log: who asked, what was decided, and proof of it.",
+    "router": "Train the router, and measure it.",
+}
+
+
+class VerbGroup(TyperGroup):
+    """Knows every verb by one line, and imports `concertino.cli.VERB` when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        # Placeholders: they are listed in the help, and they are what a mistyped verb is compared with.
+        self.commands = {name: TyperCommand(name, help=line) for name, line in VERBS.items()}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load(cmd_name) if cmd_name in VERBS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def load(verb: str) -> Any:
+    """The command of a verb: its module's `app` where it has verbs of its own, else the function of its name."""
+    module = importlib.import_module(f"concertino.cli.{verb}")
+    holder = typer.Typer(add_completion=False, rich_markup_mode=None)
+    holder.callback()(lambda: None)
+    if hasattr(module, "app"):
+        holder.add_typer(module.app, name=verb)
+    else:
+        holder.command(verb)(getattr(module, verb))
+    group: Any = typer.main.get_group(holder)
+    return group.commands[verb]
