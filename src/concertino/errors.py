@@ -21,6 +21,7 @@
     |   +-- BackendTimeout    504
     +-- AuditUnavailable      503  the record could not be made durable, so nothing was answered
     +-- Overloaded            429
+    +-- ShuttingDown          503
     +-- AddressInUse          500  the port is taken
 
 On the wire: `{"error": {"message", "type", "code", "param"}}`, the shape that OpenAI clients read. `code` is stable
@@ -145,6 +146,11 @@ class Overloaded(ConcertinoError):
     status = 429
     type = "rate_limit_error"
     code = "overloaded"
+
+
+class ShuttingDown(ConcertinoError):
+    status = 503
+    code = "shutting_down"
 
 
 class AddressInUse(ConcertinoError):

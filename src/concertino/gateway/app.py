@@ -17,6 +17,7 @@ from concertino.errors import (
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    ShuttingDown,
 )
 from concertino.gateway import openai, operations
 from concertino.gateway.call import Access, Call, Handler, Reply
@@ -78,7 +79,7 @@ class Endpoint:
         settings = self.service.settings.gateway
         body = await _read_body(receive, headers, settings.body_limit_bytes) if self.method == "POST" else b""
         if self.method == "POST" and self.service.draining:
-            raise Overloaded("The gateway is shutting down. Send the request to another, or try again in a moment.")
+            raise ShuttingDown("The gateway is shutting down. Send the request to another, or try again in a moment.")
         if self.method == "POST" and self.service.in_flight >= settings.max_in_flight:
             raise Overloaded(f"{settings.max_in_flight} requests are being answered. Try again in a second.")
         call = Call(self.service, self.keys, principal, request_id, body, scope["path"], sender)
@@ -164,7 +165,7 @@ class _NotFoundApp:
     """Any path that is not in the table."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        paths = ", ".join(dict.fromkeys(path for _, path, _, _ in ROUTES))
+        paths = ", ".join(dict.fromkeys(path.replace(":path", "") for _, path, _, _ in ROUTES))
         error = NotFound(f"There is nothing at {scope['path'][:200]!r}. Paths: {paths}.")
         await Reply.json(error.to_wire(), error.status).send(send)
 

@@ -15,7 +15,6 @@ from concertino.gateway.keys import Authenticator
 from concertino.gateway.note import Running, note, running_gateway
 from concertino.orchestrator.service import Service
 
-
 __all__ = ["Running", "claim_port", "is_loopback", "running_gateway", "serve"]
 
 _DRAIN_S = 30.0
