@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from concertino.errors import DiskFull, ModelMissing, PullFailed
+from concertino.errors import DiskFull, ModelError, ModelMissing, PullFailed
 from concertino.models import Entry, Store
 from concertino.models.catalogue import HuggingFaceSource, LocalSource, UrlSource
 from concertino.models.pull import Puller
@@ -102,6 +102,7 @@ def test_wrong_bytes_reject_the_source_and_the_next_one_is_tried(store: Store, s
     assert store.resolve("m").read_bytes() == data
     assert [sentence.split("/")[-1].split(":")[0] for sentence in notes.notes] == ["flipped", "long", "short"]
     assert "rejected" in notes.notes[0]
+    assert "sent more than the 3000000 bytes" in notes.notes[1]
     assert store.require("m").files["m.gguf"].origin.endswith("/right")
 
 
@@ -226,6 +227,12 @@ def test_a_disk_that_fills_up_on_the_way_gives_the_room_back(
     (small_disk / "others").unlink()
     Puller(store).pull(entry)
     assert store.resolve("m").read_bytes() == data
+
+
+def test_a_home_that_cannot_be_written_is_named(entry: Entry, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"Cannot pull 'm' into .*file/models.*CONCERTINO_HOME"):
+        Puller(Store(tmp_path / "file")).pull(entry)
 
 
 def test_a_model_whose_entry_changed_is_pulled_again(store: Store, entry: Entry, server: Any, data: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from msgspec import Struct
 
-from concertino.errors import DiskFull, ModelCorrupt, PullFailed
+from concertino.errors import DiskFull, ModelCorrupt, ModelError, PullFailed
 from concertino.models.catalogue import Entry, HuggingFaceSource, LocalSource, ModelFile, Source, UrlSource
 from concertino.models.convert import gguf_path, needs_conversion
 from concertino.models.sources.base import Job, Listener, NoRoom, SourceFailed, Stage, Step, size
@@ -165,12 +165,16 @@ class Puller:
 
     @contextmanager
     def _writable(self, entry: Entry) -> Iterator[None]:
-        """A full disk, wherever it shows, becomes DiskFull."""
+        """A full disk, wherever it shows, becomes DiskFull; one that cannot be written, a ModelError that says so."""
         try:
             yield
         except OSError as error:
             if error.errno not in FULL:
-                raise
+                raise ModelError(
+                    f"Cannot pull {entry.name!r} into {self._store.root}: {error}. "
+                    "Check that this user may write there, or set CONCERTINO_HOME to a folder where it may.",
+                    param=entry.name,
+                ) from error
             where = existing_parent(self._store.root)
             missing = sum(file.bytes for file in entry.files if not self._store.blob(file.sha256).exists())
             raise DiskFull(
