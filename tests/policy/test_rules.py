@@ -174,7 +174,7 @@ async def test_a_named_specialist_is_checked_against_the_verdict() -> None:
     policy = Policy(SETTINGS, TEAM)
     verdict = await policy.evaluate(says(NAME, ILLNESS), ANYBODY)
     policy.check(verdict, "medical")
-    with pytest.raises(PolicyRefused, match="not tagged phi.*Eligible: medical"):
+    with pytest.raises(PolicyRefused, match=r"not tagged phi.*Eligible: medical"):
         policy.check(verdict, "code")
     with pytest.raises(PolicyRefused, match="not in the team"):
         policy.check(verdict, "nobody")

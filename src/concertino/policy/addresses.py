@@ -21,7 +21,7 @@ _SUFFIXES = (
     "stræti", "utca", "bakken", "stien",
 )  # fmt: skip
 _COMPOUND = re.compile(
-    rf"(?<=\w)(?:{'|'.join(map(re.escape, _SUFFIXES))})[ ]\d{{1,4}}[ ]?[a-zA-Z]?\b",
+    rf"(?:{'|'.join(map(re.escape, _SUFFIXES))})[ ]\d{{1,4}}[ ]?[a-zA-Z]?\b",
     re.IGNORECASE,
 )
 _STRASSE = re.compile(
@@ -60,6 +60,11 @@ _NUMBERED = re.compile(
 )
 
 
+def _inside_word(match: re.Match[str]) -> bool:
+    # Asked here and not by a look-behind, which would be tried at every character of the text.
+    return match.string[match.start() - 1 : match.start()].isalpha()
+
+
 def _has_digit(match: re.Match[str]) -> bool:
     return any(map(str.isdigit, match["v"]))
 
@@ -77,7 +82,7 @@ _PLACING = ("address", "liv", "resid", "located", "mail", "sent", "send", "taxi"
 
 ADDRESSES = (
     Pattern("address", _ENGLISH, _KINDS, digit=True),
-    Pattern("address", _COMPOUND, _SUFFIXES, digit=True),
+    Pattern("address", _COMPOUND, _SUFFIXES, valid=_inside_word, digit=True),
     Pattern(
         "address",
         _STRASSE,

@@ -91,6 +91,10 @@ _NOT_A_NAME = frozenset(
     january february march april may june july august september october november december monday tuesday wednesday
     thursday friday saturday sunday english french german spanish american british new north south east west
     sure sorry glad happy afraid looking trying going wondering just also really very still well good fine right here's
+    yeah yes yep yup nope nah oh ah um uh hm hmm huh okay ok okey wow hey bye actually absolutely maybe honestly
+    unfortunately fortunately sometimes usually mostly never nothing everything only both one two three other another much
+    let let's i'm i've i'll i'd it's that's they're we're you're he's she's x y z both today yesterday terrible great shall
+    definitely probably certainly currently once every each more most many
     about after before because since until between into company state court united""".split()
 )
 _THINGS = frozenset(
@@ -125,8 +129,20 @@ def find_named(window: Window) -> Iterator[Finding]:
     for match in _NAMED.finditer(window.text, window.start, window.end):
         at = match.end()
         here = _NAME_HERE.match(window.text, at, window.end) or _LOWER_HERE.match(window.text, at, window.end)
-        if here and _plausible(here["n"]):
+        if here and _plausible(here["n"]) and not _spoken(match.group(), here["n"]):
             yield Finding("person", *here.span("n"))
+
+
+def _spoken(cue: str, name: str) -> bool:
+    """Is the cue a speaker's label ("Patient: Yeah") rather than a field of a form ("Patient: Jane Doe")?"""
+    cue = cue.lower()
+    label = ":" in cue and "name" not in cue
+    return label and len(name.split()) == 1 and name.lower().rstrip(".'") not in GIVEN_NAMES
+
+
+def _role(match: re.Match[str]) -> bool:
+    cue = match.string[match.start() : match.start("n")]
+    return _plausible(match["n"]) and not _spoken(cue, match["n"])
 
 
 def _plausible_match(match: re.Match[str]) -> bool:
@@ -192,7 +208,7 @@ _AGE_CUES = ("year", "y/o", "yo", "yr", "dob", "male", ", m", ", f", ")", "m", "
 PERSONS = (
     Pattern("person", _TITLED, group="n", valid=_plausible_match, capital=True),
     Pattern("person", _TITLED_LOWER, ("mr", "ms", "dr"), group="n", valid=_plausible_match),
-    Pattern("person", _ROLE, group="n", valid=_plausible_match, capital=True),
+    Pattern("person", _ROLE, group="n", valid=_role, capital=True),
     Pattern("person", _AGED, _AGE_CUES, group="n", valid=_plausible_match, capital=True, digit=True),
     Pattern("person", _INSIDE, group="n", valid=_inside, capital=True),
     Pattern("person", _SUBJECT, group="n", valid=_subject, capital=True),
