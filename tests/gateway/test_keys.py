@@ -49,6 +49,12 @@ def test_no_key_is_the_local_user_on_loopback_and_nobody_elsewhere(tmp_path: Pat
     assert "concertino keys create" in refused(remote, None) and refused(remote, "  ")
 
 
+def test_the_placeholder_that_clients_insist_on_is_no_key(tmp_path: Path) -> None:
+    local, remote = Authenticator(settings(tmp_path, "127.0.0.1")), Authenticator(settings(tmp_path))
+    assert local.authenticate("Bearer local") == Principal("local", "default")
+    assert refused(remote, "Bearer local")
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("localhost", True), ("0.0.0.0", False),
