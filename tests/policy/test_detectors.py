@@ -160,7 +160,5 @@ def test_time_grows_with_length_and_no_faster(name: str) -> None:
         HEALTH.detect(text)
         return time.process_time() - started
 
-    # A megabyte of the slowest took 1.5 s of a busy core; a quadratic pattern takes minutes.
-    assert seconds(1_000_000) < 10
-    # The shape itself: eight times the text, far less than sixty-four times the time.
-    assert seconds(400_000) < 24 * max(seconds(50_000), 0.005)
+    # Eight times the text, far less than sixty-four times the time.
+    assert seconds(200_000) < 24 * max(seconds(25_000), 0.005)

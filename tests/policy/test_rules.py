@@ -161,6 +161,15 @@ async def test_a_late_normalisation_is_a_positive_too() -> None:
     assert verdict.facts.health_data and len(verdict.facts.failed_detectors) == 2
 
 
+@pytest.mark.parametrize("unit", ["a", "1", "(", "@", "-", "a1(@- .:/Ab", "1 Aa "])
+async def test_a_megabyte_of_hostile_text_is_judged_near_the_default_deadline(unit: str) -> None:
+    policy = Policy(PolicySettings(), [SpecialistFacts("wide", context_tokens=1_000_000)])
+    started = time.monotonic()
+    await policy.evaluate(says((unit * 1_000_000)[:1_000_000]), ANYBODY)
+    # The deadline is 1 s; the rest is what a busy machine may add.
+    assert time.monotonic() - started < 2.5
+
+
 async def test_nobody_eligible_is_a_verdict_and_then_a_refusal_that_says_why() -> None:
     policy = Policy(SETTINGS, [item for item in TEAM if item.name != "medical"])
     verdict = await policy.evaluate(says(NAME, ILLNESS), ANYBODY)
