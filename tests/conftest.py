@@ -13,8 +13,7 @@ import yaml
 
 from concertino.config import Settings, build, home_folder
 from concertino.models.store import Store
-
-DOMAINS = ("general", "code", "legal", "finance", "medical")
+from tests.teams import echo_team
 
 
 @pytest.fixture(autouse=True)
@@ -37,34 +36,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: 
     monkeypatch.delenv("CONCERTINO_API_KEY", raising=False)
     if request.node.get_closest_marker("models") is None:
         monkeypatch.setenv("CONCERTINO_HOME", str(tmp_path / "home"))
-
-
-def echo_team(**changes: Any) -> dict[str, Any]:
-    """A configuration whose five specialists all echo."""
-    specialists = [
-        {
-            "name": name,
-            "description": f"Questions about {name}.",
-            "backend": "echo",
-            "model": "echo",
-            "compliance": ["on_prem", "phi"] if name == "medical" else ["on_prem"],
-        }
-        for name in DOMAINS
-    ]
-    specialists[2]["skills"] = [
-        {
-            "name": "overruling",
-            "description": "Whether a sentence overrules.",
-            "instruction": "Answer yes or no.",
-            "labels": ["yes", "no"],
-        }
-    ]
-    raw: dict[str, Any] = {
-        "backends": {"echo": {"type": "echo"}},
-        "embeddings": [{"model": "echo-embedding", "backend": "echo"}],
-        "specialists": specialists,
-    }
-    return raw | changes
 
 
 @pytest.fixture

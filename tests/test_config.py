@@ -6,7 +6,7 @@ import pytest
 
 from concertino.config import Settings, build, load
 from concertino.errors import ConfigurationError
-from conftest import echo_team
+from tests.teams import echo_team
 
 
 def test_the_built_in_team_has_five_specialists_that_share_a_backend() -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
-from lora import write_adapter
 
 from concertino.backends.base import BackendContext, Generation, Health, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
 from concertino.errors import BackendError, BackendUnavailable, ConfigurationError, ContextTooLong
 from concertino.types import Chunk, FinishReason, Message, Role, Sampling
+from tests.backends.lora import write_adapter
 
 pytestmark = pytest.mark.models
 QUESTION = "Name three colours."

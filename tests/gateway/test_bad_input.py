@@ -11,9 +11,9 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import Gateway, gateway
 
-from conftest import echo_team
+from tests.gateway.serving import Gateway, gateway
+from tests.teams import echo_team
 
 HELLO = [{"role": "user", "content": "Hello"}]
 LIMIT = 200_000

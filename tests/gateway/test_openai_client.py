@@ -5,9 +5,9 @@ from pathlib import Path
 
 import openai
 import pytest
-from serving import Gateway, gateway
 
-from conftest import echo_team
+from tests.gateway.serving import Gateway, gateway
+from tests.teams import echo_team
 
 
 @pytest.fixture(scope="module")

@@ -61,19 +61,22 @@ async def stream_chat(
 
     Closing the iterator closes the connection, which is how the other side learns to stop.
     """
+    answered = False
     try:
         async with session.post(url, json=body, headers=headers) as response:
+            answered = True
             if response.status != 200:
                 raise error_from(response.status, await response.content.read(_ERROR_BODY_LIMIT), who)
             async for data in sse_data(response.content.iter_any()):
                 if data == b"[DONE]":
                     return
                 yield parse_chunk(data, who)
-    except (aiohttp.ClientConnectorError, FileNotFoundError) as error:
-        raise BackendUnavailable(f"{who} cannot be reached: {error}. Check that it runs.") from error
     except TimeoutError as error:
         raise BackendTimeout(f"{who} did not answer in time. Send the request again, or ask for less.") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
+    except (aiohttp.ClientError, ConnectionError, FileNotFoundError) as error:
+        if not answered and isinstance(error, OSError):
+            # Not connected, or the request could not be written: it was never worked on, so another may have it.
+            raise BackendUnavailable(f"{who} cannot be reached: {error}. Check that it runs.") from error
         kind = type(error).__name__
         raise BackendError(f"{who} broke off while answering ({kind}). Send the request again.") from error
     raise BackendError(f"{who} ended its answer before it was complete. Send the request again.")
