@@ -74,6 +74,14 @@ _GIVEN_INSIDE = re.compile(
     r"(?<=[a-z] )(?<!\bof )(?<!\babout )(?<!\bhave )(?<!treat )(?<!\bthe )(?P<g>[A-Z][a-z]{2,14})(?![\w-]| [A-Z]| (?:syndrome|disease|disorder|type|virus|test|sign|reflex|procedure|score|scale|criteria))"
 )
 
+# Typed without capitals: "john smith has diabetes".
+_LOWER_PAIR = re.compile(
+    r"\b(?P<g>[a-z]{3,14}) (?P<s>[a-z][a-z'-]{2,20})(?= (?:has|had|is|was|suffers|takes|needs|reports|presents|presented|who|aged)\b|'s )"
+)
+_ALSO_WORDS = frozenset(
+    "max frank jack jean robin heather crystal jasmine rosemary viola aurora carol jan gloria lance".split()
+)
+
 _NOT_A_SURNAME = frozenset(
     """disease diseases clubfoot syndrome syndromes disorder disorders type tumor tumors tumour cancer lymphoma anemia sign test
     reflex deficiency palsy ataxia dystrophy malformation malformations dysplasia sarcoma sarcoma's anomaly
@@ -153,6 +161,10 @@ def _pair(match: re.Match[str]) -> bool:
     return match["g"].lower() in GIVEN_NAMES and _surname(match["rest"].split())
 
 
+def _lower_pair(match: re.Match[str]) -> bool:
+    return match["g"] in GIVEN_NAMES and match["g"] not in _ALSO_WORDS and match["s"] not in _NOT_A_NAME
+
+
 def _reversed(match: re.Match[str]) -> bool:
     # Two given names in a row are a list ("Anna, Tom and I"), still persons.
     return match["g"].lower() in GIVEN_NAMES and match["s"].lower() not in _NOT_A_NAME
@@ -213,6 +225,7 @@ PERSONS = (
     Pattern("person", _INSIDE, group="n", valid=_inside, capital=True),
     Pattern("person", _SUBJECT, group="n", valid=_subject, capital=True),
     Pattern("person", _GIVEN_INSIDE, group="g", valid=_given_inside, capital=True),
+    Pattern("person", _LOWER_PAIR, valid=_lower_pair),
     Pattern("person", _PAIR, valid=_pair, capital=True),
     Pattern("person", _REVERSED, valid=_reversed, capital=True),
     Pattern("person", _SINGLE, group="g", valid=_single, capital=True),
