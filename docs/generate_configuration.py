@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from `concertino/config.py`: `python docs/generate_configuration.py`. A test compares."""
+"""Writes docs/configuration.md from the settings: `python docs/generate_configuration.py`. A test compares the two."""
 
 import ast
 from pathlib import Path
@@ -25,8 +25,8 @@ _OPENING = """\
 
 This page is generated from the settings' declarations: `python docs/generate_configuration.py`.
 
-`concertino.yaml` is looked for at `--config`, then at CONCERTINO_CONFIG, then in the current folder. Without one, or for
-the sections that it leaves out, the built-in team and the defaults below hold. Unknown keys are refused, with the
+`concertino.yaml` is looked for at `--config`, then at CONCERTINO_CONFIG, then in the current folder. Without one, or
+for the sections that it leaves out, the built-in team and the defaults below hold. Unknown keys are refused, with the
 nearest known one named. `concertino doctor` checks a file without starting anything.
 
 A team of your own:

@@ -15,6 +15,7 @@
     |   +-- ModelMissing           not pulled yet
     |   +-- ModelCorrupt           bytes do not match their SHA-256
     |   +-- PullFailed             no source gave the bytes
+    |   +-- ModelInUse        409   a running process serves it
     |   +-- DiskFull          507
     +-- BackendError          502  an engine or upstream failed
     |   +-- BackendUnavailable 503 not running, or not reachable
@@ -114,6 +115,11 @@ class ModelCorrupt(ModelError):
 
 class PullFailed(ModelError):
     code = "pull_failed"
+
+
+class ModelInUse(ModelError):
+    status = 409
+    code = "model_in_use"
 
 
 class DiskFull(ModelError):

@@ -50,6 +50,8 @@ class End(Struct, frozen=True):
     duration_s: float = 0.0
     first_token_s: float | None = None
     output: bytes = b""
+    answered_by: str | None = None
+    """The specialist that answered: the Decision's, unless it could not be reached and another took over."""
     time: float = field(default_factory=time.time)
 
 
@@ -86,6 +88,7 @@ class Encoder:
             "id": record.id,
             "time": record.time,
             "outcome": record.outcome.value,
+            "answered_by": record.answered_by,
             "usage": msgspec.to_builtins(record.usage),
             "finish_reason": record.finish_reason.value if record.finish_reason else None,
             # A code is a stable word; anything else came from elsewhere and may quote.

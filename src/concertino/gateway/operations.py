@@ -33,7 +33,9 @@ async def readyz(call: Call) -> Reply:
     """`GET /readyz`: every engine answers and the audit log can be written."""
     backends = {name: health.value for name, health in call.service.pool.health().items()}
     audit = "ready" if call.service.audit.healthy else "down"
-    ready = audit == "ready" and not call.service.draining and all(health == Health.READY for health in backends.values())
+    ready = (
+        audit == "ready" and not call.service.draining and all(health == Health.READY for health in backends.values())
+    )
     body: dict[str, Any] = {"status": "ready" if ready else "not ready", "backends": backends, "audit": audit}
     return Reply.json(body, 200 if ready else 503)
 

@@ -6,27 +6,17 @@ import errno
 import signal
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
 
 from concertino.errors import AddressInUse, ConfigurationError
 from concertino.gateway.app import create_app
-from concertino.gateway.keys import Authenticator
+from concertino.gateway.keys import Authenticator, is_loopback
 from concertino.gateway.note import Running, note, running_gateway
 from concertino.orchestrator.service import Service
 
 __all__ = ["Running", "claim_port", "is_loopback", "running_gateway", "serve"]
 
 _DRAIN_S = 30.0
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def claim_port(host: str, port: int) -> int:

@@ -23,7 +23,7 @@ import msgspec
 from filelock import FileLock
 from msgspec import Struct, field
 
-from concertino.errors import ModelCorrupt, ModelError, ModelMissing
+from concertino.errors import ModelCorrupt, ModelInUse, ModelMissing
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -189,14 +189,14 @@ class Store:
     def remove(self, name: str) -> int:
         """Forget a model and delete the blobs that no other model names; returns the bytes set free.
 
-        Raises ModelMissing, or ModelError while a process serves or pulls the model.
+        Raises ModelMissing, or ModelInUse while a process serves or pulls the model.
         """
         pulling = self.lock(name)
         with ExitStack() as held:
             try:
                 held.enter_context(pulling.acquire(timeout=0))
             except TimeoutError:
-                raise ModelError(
+                raise ModelInUse(
                     f"{name!r} is being pulled by another process; wait for it or stop it.", param=name
                 ) from None
             held.enter_context(self._refs_lock())
@@ -231,7 +231,7 @@ class Store:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pids = ", ".join(map(str, self.holders(manifest.name))) or "unknown"
-                raise ModelError(
+                raise ModelInUse(
                     f"{manifest.name!r} is in use (process {pids}), so it was not removed. Stop that process first.",
                     param=manifest.name,
                 ) from None

@@ -88,7 +88,19 @@ class Decider:
 
 def make_decider(settings: Settings, pool: Pool) -> Decider:
     """The policy and the router that the settings declare, over a pool. Raises ConfigurationError."""
-    facts = [
+    make: Any = plugins.load(plugins.ROUTERS, settings.router.type, "router.type")
+    try:
+        router = make(**settings.router.options)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"router.options: {error}. docs/routing.md lists them.", param="router.options"
+        ) from error
+    return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router)
+
+
+def specialist_facts(pool: Pool) -> list[SpecialistFacts]:
+    """What policy must know of each specialist."""
+    return [
         SpecialistFacts(
             name=specialist.card.name,
             compliance=frozenset(specialist.card.compliance),
@@ -97,14 +109,6 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
         )
         for specialist in pool
     ]
-    make: Any = plugins.load(plugins.ROUTERS, settings.router.type, "router.type")
-    try:
-        router = make(**settings.router.options)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"router.options: {error}. docs/routing.md lists them.", param="router.options"
-        ) from error
-    return Decider(settings, pool, Policy(settings.policy, facts), router)
 
 
 def engineless(settings: Settings) -> Decider:

@@ -5,13 +5,12 @@ permission; text of any author only ever adds findings, and findings only ever t
 """
 
 import asyncio
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 from msgspec import Struct
 
+from concertino import plugins
 from concertino.config import PolicySettings
 from concertino.errors import ConfigurationError, PolicyRefused
 from concertino.policy.base import Detector, Kind
@@ -151,28 +150,18 @@ class Policy:
 
 
 def load_detectors(names: Sequence[str]) -> list[Detector]:
-    """Build detectors from the `concertino.detectors` entry points."""
-    points = {point.name: point for point in importlib.metadata.entry_points(group="concertino.detectors")}
+    """Build detectors from the `concertino.detectors` entry points. Raises ConfigurationError."""
     detectors: list[Detector] = []
     for name in names:
-        if name not in points:
-            known = ", ".join(sorted(points)) or "none"
-            raise ConfigurationError(
-                f"No detector {name!r} is installed; installed: {known}. Install its package or correct the name.",
-                param="policy.detectors",
-            )
+        make = plugins.load(plugins.DETECTORS, name, "policy.detectors")
         try:
-            detectors.append(points[name].load()())
+            detectors.append(make())
         except Exception as error:
-            _unbuildable(name, error)
+            raise ConfigurationError(
+                f"Detector {name!r} cannot be built: {error}. Mend or remove it from `policy.detectors`.",
+                param="policy.detectors",
+            ) from error
     return detectors
-
-
-def _unbuildable(name: str, error: Exception) -> NoReturn:
-    raise ConfigurationError(
-        f"Detector {name!r} cannot be built: {error}. Mend or remove it from `policy.detectors`.",
-        param="policy.detectors",
-    ) from error
 
 
 def _unsure(facts: Facts) -> str:

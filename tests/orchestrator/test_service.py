@@ -1,0 +1,201 @@
+"""The way of a request: what is recorded, what falls back, what never happens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from concertino.audit.log import AuditLog
+from concertino.audit.read import AuditReader
+from concertino.backends.base import BackendContext, Generation
+from concertino.backends.echo import EchoBackend
+from concertino.config import Settings
+from concertino.errors import AuditUnavailable, BackendError, BackendUnavailable, PolicyRefused
+from concertino.orchestrator.decider import Decider, specialist_facts
+from concertino.orchestrator.recording import Recorder
+from concertino.orchestrator.service import Service
+from concertino.policy.rules import Policy
+from concertino.specialists.pool import Pool
+from concertino.telemetry.metrics import Metrics
+from concertino.types import Chunk, Message, Ranking, Request, Role
+from tests.teams import echo_team
+
+HEALTH = "Patient Jane Doe, born 12 March 1961, MRN 4711-0815, was diagnosed with diabetes."
+
+
+class Fixed:
+    """A router that always says the same."""
+
+    def __init__(self, domain: str) -> None:
+        self.domain = domain
+
+    def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
+        return [Ranking({self.domain: 0.9}, 0.9, self.domain, "Fixed.")] * len(conversations)
+
+
+class Breaking(EchoBackend):
+    """Echo that cannot be reached, or breaks off after `after` chunks."""
+
+    def __init__(self, after: int | None = None) -> None:
+        super().__init__(BackendContext("broken", {}, (), Path))
+        self.after = after
+        self.asked = 0
+
+    async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
+        self.asked += 1
+        if self.after is None:
+            raise BackendUnavailable("nobody there")
+        for _ in range(self.after):
+            yield Chunk(text="x")
+        raise BackendError("broke off")
+
+
+def put_in_place(pool: Pool, name: str, backend: Breaking) -> None:
+    pool.backends[name] = backend
+    pool._specialists[name] = structs.replace(pool.get(name), backend=backend)
+
+
+Make = Callable[..., Service]
+
+
+@pytest.fixture
+async def make(team_settings: Callable[..., Settings], tmp_path: Path) -> AsyncIterator[Make]:
+    made: list[Service] = []
+
+    def build(domain: str = "code", broken: dict[str, Breaking] | None = None, audit: str = "") -> Service:
+        raw = echo_team()
+        for card in raw["specialists"]:
+            if card["name"] in (broken or {}):
+                card["backend"] = card["name"]
+                raw["backends"][card["name"]] = {"type": "echo"}
+        settings = team_settings(backends=raw["backends"], specialists=raw["specialists"])
+        pool = Pool(settings, Path, lambda card: f"sha256:{card.name}")
+        for name, backend in (broken or {}).items():
+            put_in_place(pool, name, backend)
+        decider = Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), Fixed(domain))
+        log = AuditLog(Path(audit) if audit else tmp_path / "audit.db", key_path=tmp_path / "audit.key")
+        made.append(Service(settings, pool, decider, Recorder(log), Metrics()))
+        return made[-1]
+
+    yield build
+    for service in made:
+        await service.close()
+
+
+def asked(text: str, model: str = "auto") -> Request:
+    return Request((Message(Role.USER, text),), model=model)
+
+
+def records(tmp_path: Path) -> AuditReader:
+    return AuditReader(tmp_path / "audit.db")
+
+
+async def test_the_decision_is_on_disk_before_the_first_token_can_be_read(make: Make, tmp_path: Path) -> None:
+    service = make()
+    async with service.answering(asked("one two")) as run:
+        entry = records(tmp_path).show(run.id)
+        assert entry.begin["decision"]["specialist"] == "code"
+        assert entry.begin["model_hashes"] == {"code": "sha256:code"}
+        assert entry.end is None
+        async for _ in run.chunks():
+            pass
+    entry = records(tmp_path).show(run.id)
+    assert entry.outcome == "completed"
+    assert entry.end is not None
+    assert entry.end["usage"]["completion_tokens"] == 2
+
+
+async def test_an_audit_log_that_cannot_be_written_stops_the_answer(make: Make) -> None:
+    backend = Breaking(after=1)
+    service = make(broken={"code": backend}, audit="/dev/full/audit.db")
+    with pytest.raises(AuditUnavailable):
+        await service.answer(asked("hello"))
+    assert backend.asked == 0
+    assert not service.audit.healthy
+
+
+async def test_a_reader_who_leaves_early_is_recorded_as_cancelled_with_what_was_generated(
+    make: Make, tmp_path: Path
+) -> None:
+    service = make()
+    async with service.answering(asked("a b c d e f")) as run:
+        chunks = run.chunks()
+        await anext(chunks)
+        await anext(chunks)
+    entry = records(tmp_path).show(run.id)
+    assert entry.outcome == "cancelled"
+    assert entry.end is not None
+    assert entry.end["usage"]["completion_tokens"] == 2
+    assert service.in_flight == 0
+
+
+async def test_a_cancelled_task_is_recorded_too(make: Make, tmp_path: Path) -> None:
+    service = make()
+
+    async def read_slowly() -> None:
+        async with service.answering(asked("a b c"), request_id="req-1") as run:
+            async for _ in run.chunks():
+                await asyncio.sleep(10)
+
+    task = asyncio.ensure_future(read_slowly())
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert records(tmp_path).show("req-1").outcome == "cancelled"
+
+
+async def test_an_unreachable_specialist_is_replaced_by_the_generalist(make: Make, tmp_path: Path) -> None:
+    service = make(broken={"code": Breaking()})
+    answer = await service.answer(asked("hello"))
+    assert (answer.specialist, answer.text) == ("general", "hello")
+    assert "code could not be reached, so general answers" in answer.decision.reason
+    entry = records(tmp_path).show(answer.id)
+    assert entry.end is not None
+    assert entry.end["answered_by"] == "general"
+
+
+async def test_a_specialist_that_was_named_is_not_replaced(make: Make) -> None:
+    service = make(broken={"code": Breaking()})
+    with pytest.raises(BackendUnavailable):
+        await service.answer(asked("hello", "code"))
+
+
+async def test_nothing_falls_back_once_a_token_was_sent(make: Make, tmp_path: Path) -> None:
+    service = make(broken={"code": Breaking(after=1)})
+    text = ""
+    with pytest.raises(BackendError):
+        async with service.answering(asked("hello")) as run:
+            async for chunk in run.chunks():
+                text += chunk.text
+    assert text == "x"
+    entry = records(tmp_path).show(run.id)
+    assert entry.outcome == "failed"
+    assert entry.end is not None
+    assert entry.end["error_code"] == "backend_error"
+
+
+async def test_health_data_does_not_fall_back_to_a_specialist_without_the_tag(make: Make) -> None:
+    service = make(domain="code", broken={"medical": Breaking()})
+    with pytest.raises(BackendUnavailable):
+        await service.answer(asked(HEALTH))
+
+
+async def test_a_refusal_is_recorded(make: Make, tmp_path: Path) -> None:
+    service = make()
+    with pytest.raises(PolicyRefused):
+        await service.answer(asked(HEALTH, "code"), request_id="req-2")
+    entry = records(tmp_path).show("req-2")
+    assert entry.outcome == "refused"
+    assert entry.end is not None
+    assert entry.end["error_code"] == "policy_refused"
+
+
+async def test_a_batch_keeps_its_order_and_stops_at_the_first_error(make: Make) -> None:
+    service = make()
+    answers = await service.answer_many([asked(f"text {n}") for n in range(20)])
+    assert [answer.text for answer in answers] == [f"text {n}" for n in range(20)]
+    with pytest.raises(PolicyRefused):
+        await service.answer_many([asked("fine"), asked(HEALTH, "code")])
+    assert service.in_flight == 0

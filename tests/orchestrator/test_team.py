@@ -1,0 +1,89 @@
+"""The Python face, on an echo team and the shipped router."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from concertino import Team
+from concertino.errors import ConfigurationError, InvalidRequest, PolicyRefused, UnknownModel
+from concertino.types import Answer, Decision, Message, Role
+
+
+@pytest.fixture
+def team(config_file: Path) -> Iterator[Team]:
+    with Team.from_config(config_file) as made:
+        yield made
+
+
+def test_ask_stream_and_run_without_a_server(team: Team) -> None:
+    answer = team.ask("one two three", model="general", max_tokens=2)
+    assert isinstance(answer, Answer)
+    assert (answer.text, answer.finish_reason) == ("one two ", "length")
+    assert "".join(chunk.text for chunk in team.stream("one two three", model="general")) == "one two three"
+    results = team.run("legal/overruling", ["no way", "yes indeed"])
+    assert [(result.text, result.confidence, result.abstained) for result in results] == [
+        ("no", 1.0, False),
+        ("yes", 1.0, False),
+    ]
+    assert team.run("legal/overruling", []) == []
+
+
+async def test_the_asynchronous_twins_give_the_same(team: Team) -> None:
+    assert (await team.aask("a b", model="general")).text == team.ask("a b", model="general").text
+    assert [chunk.text async for chunk in team.astream("a b", model="general")][:2] == ["a ", "b"]
+    assert (await team.arun("legal/overruling", ["no"]))[0].text == "no"
+    assert (await team.aroute("What is a lien?")) == team.route("What is a lien?")
+
+
+def test_route_tells_who_and_why_for_texts_and_conversations(team: Team) -> None:
+    decision = team.route("Write a SQL query that joins two tables.")
+    assert isinstance(decision, Decision)
+    assert decision.specialist == "code"
+    assert decision.reason
+    turns = [Message(Role.USER, "What are the symptoms of anaemia?"), {"role": "assistant", "content": "Tiredness."}]
+    assert team.route([*turns, {"role": "user", "content": "And how is it treated?"}]).specialist == "medical"
+    many = team.route_many(["Write a SQL query that joins two tables.", "What are the symptoms of anaemia?"])
+    assert [found.specialist for found in many] == ["code", "medical"]
+
+
+def test_leaving_a_stream_early_is_recorded_and_leaves_nothing_in_flight(team: Team) -> None:
+    stream = team.stream("a b c d e f", model="general")
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert team.ask("still here", model="general").text == "still here"
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda team: team.ask("x", model="nobody"), UnknownModel),
+        (lambda team: team.ask([]), InvalidRequest),
+        (lambda team: team.ask("x", temprature=1), InvalidRequest),
+        (lambda team: team.ask([{"role": "pope", "content": "x"}]), InvalidRequest),
+        (lambda team: team.run("legal", ["x"]), UnknownModel),
+        (lambda team: team.ask("Patient John Smith, MRN 12345678, has diabetes.", model="code"), PolicyRefused),
+    ],
+)
+def test_mistakes_raise_the_documented_exceptions(team: Team, call: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call(team)  # type: ignore[operator]
+
+
+def test_a_closed_team_says_so_and_closing_twice_is_harmless(config_file: Path) -> None:
+    team = Team.from_config(config_file)
+    team.close()
+    team.close()
+    with pytest.raises(InvalidRequest, match="closed"):
+        team.ask("x")
+
+
+def test_a_configuration_that_is_wrong_leaves_no_thread_behind(tmp_path: Path) -> None:
+    import threading
+
+    path = tmp_path / "c.yaml"
+    path.write_text("router: {type: nosuch}\n")
+    before = threading.active_count()
+    with pytest.raises(ConfigurationError, match="nosuch"):
+        Team.from_config(path)
+    assert threading.active_count() == before
