@@ -126,7 +126,7 @@ def open_onnx(work: Path, base: Path, precision: Precision) -> Embed:
 def open_scores(name: str, work: Path, base: Path) -> Callable[[list[str]], np.ndarray]:
     """Texts -> logits, `[texts, classes]`, of a contender built before."""
     if name == "tuned_int8":
-        router = LinearRouter(weights=work / "shipped" if (work / "shipped").exists() else None)
+        router = LinearRouter()
         return lambda texts: np.log(np.maximum(router.probabilities(texts), 1e-30))
     embed = open_embed(name, work, base)
     head = np.load(work / f"{name}_head.npz")
@@ -364,7 +364,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
     parser.add_argument("--base-model", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("router-encoders"))
-    parser.add_argument("--exam", type=int, default=2000, help="how many exam questions, drawn with a seed")
+    parser.add_argument("--exam", type=int, default=1200, help="how many exam questions, drawn with a seed")
+    parser.add_argument("--per-class", type=int, default=900, help="texts a domain that the frozen heads are fitted on")
     parser.add_argument("--probe", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     work, base = arguments.out, arguments.base_model
@@ -374,20 +375,23 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     splits = load_splits(Path(arguments.data_dir), lambda message: print(message, file=sys.stderr))
     rng = random.Random(7)
-    train, calibration = draw_epoch(splits.train, 1500, rng), draw_epoch(splits.calibration, 200, rng)
+    train, calibration = draw_epoch(splits.train, arguments.per_class, rng), draw_epoch(splits.calibration, 150, rng)
     texts, labels = [text for text, _ in train], np.array([label for _, label in train])
-    parts = {"test": sample(splits.test, 120), "exam": random.Random(5).sample(list(splits.exam), arguments.exam)}
+    parts = {"test": sample(splits.test, 60), "exam": random.Random(5).sample(list(splits.exam), arguments.exam)}
     short = [row.text for row in parts["test"] if len(row.text) < 200]
     (work / "batch.json").write_text(json.dumps(short[:1000]))
     build_shared(work, base)
     guesses = {part: sum(row.label == "general" for row in rows) / len(rows) for part, rows in parts.items()}
     results: dict[str, dict] = {"majority": {part: {"accuracy": share} for part, share in guesses.items()}}
+    vectors = np.empty(0)
     for name in CONTENDERS:
         print(f"{name} ...", file=sys.stderr)
         if name == "static":
             build_static(work, base, texts, labels)
         elif name != "tuned_int8":
-            fit_head(name, work, open_embed(name, work, base)(texts), labels)
+            if name != "knn":  # which stands on the same vectors as the contender before it
+                vectors = open_embed(name, work, base)(texts)
+            fit_head(name, work, vectors, labels)
         results[name] = measure(name, work, base, parts, calibration)
         command = [sys.executable, __file__, "--probe", name, "--base-model", str(base), "--out", str(work)]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -9,14 +9,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from concertino.errors import ConfigurationError
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.linear import LinearRouter
 from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
 from concertino.training.routing_data import CLASSES, Splits, load_splits
 from concertino.training.routing_export import Precision, quantise_rows, write_encoder
 from concertino.training.routing_figures import Figures, Speed, fit_temperature, fit_threshold, judge, time_router
-from concertino.training.routing_tune import Recipe, Tuned, draw_epoch, tune
+from concertino.training.routing_tune import BaseModel, Recipe, Tuned, draw_epoch, tune
 
 BASE_MODEL = "all-MiniLM-L6-v2"
 CALIBRATION_PER_CLASS = 600
@@ -44,7 +43,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_weights(tuned: Tuned, base: Path, out: Path, data: Mapping[str, str], recipe: Recipe) -> None:
+def write_weights(tuned: Tuned, base: BaseModel, out: Path, data: Mapping[str, str], recipe: Recipe) -> None:
     """Write encoder, token table and tokenizer to `out`, with a manifest of temperature 1 that never abstains."""
     out.mkdir(parents=True, exist_ok=True)
     values, scales = quantise_rows(tuned.encoder["embeddings.word_embeddings.weight"])
@@ -53,14 +52,14 @@ def write_weights(tuned: Tuned, base: Path, out: Path, data: Mapping[str, str], 
     np.save(out / "tokens.npy", values)
     np.savez(out / "tables.npz", scales=scales, positions=positions.astype(np.float16))
     write_encoder(tuned.encoder, tuned.head, out / "encoder.onnx", Precision.INT8)
-    shutil.copyfile(base / "tokenizer.json", out / "tokenizer.json")
+    shutil.copyfile(base.tokenizer, out / "tokenizer.json")
     manifest = Manifest(
         classes=CLASSES,
         temperature=1.0,
         threshold=0.0,
         files={name: _sha256(out / name) for name in sorted(REQUIRED)},
         base_model=BASE_MODEL,
-        base_sha256=_sha256(base / "model.safetensors"),
+        base_sha256=_sha256(base.weights),
         data=dict(sorted(data.items())),
         recipe=msgspec.to_builtins(recipe),
     )
@@ -102,14 +101,8 @@ def evaluate(data_dir: Path, weights: Path | None = None, note: Note = _silent) 
     )
 
 
-def train(data_dir: Path, base: Path, out: Path, recipe: Recipe, note: Note = _silent) -> Manifest:
-    """Tune, export and calibrate. `base` is a folder with the base model in the Hugging Face layout.
-
-    Raises ConfigurationError for a missing data set, base model or `train` extra.
-    """
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        if not (base / name).is_file():
-            raise ConfigurationError(f"the base model folder {base} has no {name}", param="base_model")
+def train(data_dir: Path, base: BaseModel, out: Path, recipe: Recipe, note: Note = _silent) -> Manifest:
+    """Tune, export and calibrate. Raises ConfigurationError for a missing data set or `train` extra."""
     splits = load_splits(data_dir, note)
     tuned = tune(splits.train, base, recipe, note)
     write_weights(tuned, base, out, splits.hashes, recipe)
