@@ -7,7 +7,7 @@ DOMAINS = ("general", "code", "legal", "finance", "medical")
 
 def echo_team(**changes: Any) -> dict[str, Any]:
     """A configuration whose five specialists all echo."""
-    specialists = [
+    specialists: list[dict[str, Any]] = [
         {
             "name": name,
             "description": f"Questions about {name}.",

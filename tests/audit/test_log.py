@@ -40,8 +40,8 @@ async def test_both_records_hold_what_the_manual_says(tmp_path: Path) -> None:
         "content_digest", "content_bytes",
     }  # fmt: skip
     assert set(entry.end) == {
-        "kind", "seq", "id", "time", "outcome", "answered_by", "usage", "finish_reason", "error_code", "duration_s", "first_token_s",
-        "output_digest", "output_bytes",
+        "kind", "seq", "id", "time", "outcome", "answered_by", "usage", "finish_reason", "error_code", "duration_s",
+        "first_token_s", "output_digest", "output_bytes",
     }  # fmt: skip
     assert entry.begin["decision"]["specialist"] == "legal"
     assert entry.end["usage"]["completion_tokens"] == 5

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,12 @@ def test_route_tells_who_and_why_for_texts_and_conversations(team: Team) -> None
     assert isinstance(decision, Decision)
     assert decision.specialist == "code"
     assert decision.reason
-    turns = [Message(Role.USER, "What are the symptoms of anaemia?"), {"role": "assistant", "content": "Tiredness."}]
-    assert team.route([*turns, {"role": "user", "content": "And how is it treated?"}]).specialist == "medical"
+    turns: list[Message | dict[str, Any]] = [
+        Message(Role.USER, "What are the symptoms of anaemia?"),
+        {"role": "assistant", "content": "Tiredness."},
+    ]
+    turns.append({"role": "user", "content": "And how is it treated?"})
+    assert team.route(turns).specialist == "medical"
     many = team.route_many(["Write a SQL query that joins two tables.", "What are the symptoms of anaemia?"])
     assert [found.specialist for found in many] == ["code", "medical"]
 

@@ -190,5 +190,5 @@ async def test_a_named_specialist_is_checked_against_the_verdict() -> None:
 
 
 def test_an_unknown_detector_is_refused_at_start() -> None:
-    with pytest.raises(ConfigurationError, match="No detector 'presidioo'"):
+    with pytest.raises(ConfigurationError, match="plugin 'presidioo'; installed: health, identifiers"):
         Policy(PolicySettings(detectors=("presidioo",)), TEAM)
