@@ -1,4 +1,4 @@
-"""The real command in a process of its own, with an echo-backed team, a home of its own and a router without weights."""
+"""The real command in a process of its own: an echo-backed team, its own home, a router without weights."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-ROUTER = '''
+ROUTER = """
 from concertino.types import Ranking
 
 WORDS = {"contract": "legal", "def": "code", "bank": "finance", "fever": "medical"}
@@ -28,7 +28,7 @@ class KeywordRouter:
         if not found:
             return Ranking(scores, 0.2, None, "no keyword")
         return Ranking({**scores, found[0]: 0.8}, 0.8, found[0], f"a keyword of {found[0]}")
-'''
+"""
 
 TEAM = """
 backends: {echo: {type: echo, options: {delay_s: DELAY}}}

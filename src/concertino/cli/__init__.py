@@ -13,7 +13,7 @@ import typer
 
 from concertino import __version__
 from concertino.cli import output
-from concertino.cli.verbs import VerbGroup
+from concertino.cli.verbs import ReaderGone, VerbGroup
 from concertino.errors import ConcertinoError
 
 _ClickException = typer.BadParameter.__mro__[2]
@@ -54,7 +54,7 @@ def concertino(
       concertino ask "What is a tort?"     ask it something
       concertino doctor                    see what is wrong, and what to do
 
-    Answers go to stdout, everything else to stderr. Every command takes --json.
+    Answers go to stdout, everything else to stderr. --json prints JSON.
     """
     if config is not None:
         # Verbs read their configuration by `config.load()`, which looks here.
@@ -68,8 +68,8 @@ def run(arguments: Sequence[str]) -> int:
         status = typer.main.get_command(app).main(list(arguments), prog_name="concertino", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else output.OK
-    except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`). Python would complain once more while it shuts down.
+    except (ReaderGone, BrokenPipeError):
+        # Python would complain once more while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return output.PIPE_CLOSED
     except (KeyboardInterrupt, typer.Abort):

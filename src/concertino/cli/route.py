@@ -20,7 +20,7 @@ _BATCH = 64
 
 
 def route(
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT|-]", help="The text; - reads it from stdin.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin.")] = None,
     lines: Annotated[
         Path | None,
         typer.Option(

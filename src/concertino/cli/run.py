@@ -51,7 +51,7 @@ class Totals:
 
 
 def run(
-    skill: Annotated[str, typer.Argument(metavar="SPECIALIST/SKILL", help="As `concertino specialists` lists them.")],
+    skill: Annotated[str, typer.Argument(metavar="SKILL", help="SPECIALIST/SKILL, as in legal/clause-type.")],
     lines: Annotated[
         Path, typer.Option("--jsonl", metavar="FILE", callback=readable_file, help='{"text": ...} per line.')
     ],

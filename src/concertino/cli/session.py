@@ -32,7 +32,7 @@ KeyOption = Annotated[
         "--api-key", envvar="CONCERTINO_API_KEY", metavar="KEY", help="API key for the gateway.", show_envvar=True
     ),
 ]
-TextArgument = Annotated[str, typer.Argument(metavar="TEXT|-", help="The text; - reads it from stdin.")]
+TextArgument = Annotated[str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin.")]
 
 
 class Answering(Protocol):
@@ -119,6 +119,6 @@ async def started_team(settings: Settings) -> AsyncIterator["Service"]:
 
 def readable_file(path: Path | None) -> Path | None:
     """A typer callback: the file exists and can be read, or it is `-`."""
-    if path is not None and str(path) != "-" and not path.is_file() and not path.is_fifo():
+    if path is not None and str(path) != "-" and (path.is_dir() or not path.exists()):
         raise typer.BadParameter(f"there is no file {str(path)!r}.")
     return path

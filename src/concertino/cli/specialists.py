@@ -14,7 +14,7 @@ from concertino.errors import UnknownModel
 
 
 def specialists(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One specialist, in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One specialist, in full.")] = None,
     as_json: JsonOption = False,
     config_path: ConfigOption = None,
 ) -> None:

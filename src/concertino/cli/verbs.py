@@ -20,6 +20,19 @@ VERBS = {
     "router": "Train the router, and measure it.",
 }
 
+EXAMPLES = {
+    "pull": ("concertino pull", "concertino pull all-MiniLM-L6-v2"),
+    "models": ("concertino models", "concertino models verify", "concertino models remove smollm2-135m-instruct"),
+    "keys": ("concertino keys create --name ci --tenant research", "concertino keys list", "concertino keys revoke ID"),
+    "audit": ("concertino audit tail -n 5", "concertino audit show chatcmpl-7dbe", "concertino audit verify"),
+    "router": ("concertino router evaluate --data-dir data", "concertino router train --help"),
+}
+"""For verbs whose help is the list of their own verbs; the others give examples in their text."""
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has seen enough (`| head`)."""
+
 
 class VerbGroup(TyperGroup):
     """Knows every verb by one line, and imports `concertino.cli.VERB` when it is called."""
@@ -32,6 +45,13 @@ class VerbGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return load(cmd_name) if cmd_name in VERBS else None
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Under its own name, because typer would end the process with status 1 for it.
+            raise ReaderGone from error
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
@@ -42,9 +62,10 @@ def load(verb: str) -> Any:
     module = importlib.import_module(f"concertino.cli.{verb}")
     holder = typer.Typer(add_completion=False, rich_markup_mode=None)
     holder.callback()(lambda: None)
+    epilogue = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[verb]) if verb in EXAMPLES else None
     if hasattr(module, "app"):
-        holder.add_typer(module.app, name=verb)
+        holder.add_typer(module.app, name=verb, epilog=epilogue)
     else:
-        holder.command(verb)(getattr(module, verb))
+        holder.command(verb, epilog=epilogue)(getattr(module, verb))
     group: Any = typer.main.get_group(holder)
     return group.commands[verb]
