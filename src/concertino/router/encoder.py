@@ -17,6 +17,9 @@ MAX_CHARACTERS = 8_000
 MAX_TOKENS = 192
 """What the encoder reads of a text: its first and last tokens, with [CLS] and [SEP]."""
 
+END_TOKENS = 48
+"""Of a text of more than twice as many tokens, each end is read by itself too."""
+
 THREADS = 2
 """Texts of a batch that are encoded at once."""
 
@@ -37,7 +40,7 @@ def window(tokens: Sequence[int], limit: int = MAX_TOKENS) -> list[int]:
 
 
 class Encoder:
-    """Text -> logits, `[classes]`. Safe to use from several threads."""
+    """Text -> logits, `[views, classes]`: of the text, and of the two ends of a long one. Safe in several threads."""
 
     def __init__(self, tokenizer: Path, tokens: Path, tables: Path, graph: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -56,14 +59,20 @@ class Encoder:
         self._pool: ThreadPoolExecutor | None = None
 
     def encode(self, text: str) -> np.ndarray:
-        """The logits of one text, float32 `[classes]`."""
-        tokens = window(self._tokenizer.encode(clip(text)).ids)
+        """The logits of one text, float32 `[views, classes]`: the text's, then those of a long text's head and tail."""
+        tokens = self._tokenizer.encode(clip(text)).ids
+        views = [window(tokens)]
+        if len(tokens) > 2 * END_TOKENS:
+            views += [[*tokens[: END_TOKENS - 1], tokens[-1]], [tokens[0], *tokens[1 - END_TOKENS :]]]
+        return np.stack([self._run(view) for view in views])
+
+    def _run(self, tokens: list[int]) -> np.ndarray:
         summed = self._tokens[tokens] * self._scales[tokens] + self._positions[: len(tokens)]
         (logits,) = self._session.run(["logits"], {"summed": summed[None]})
         return np.asarray(logits[0])
 
     def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The logits of each text, in order; the same as `encode` gives, `THREADS` texts at a time."""
+        """`encode` of each text, in order, `THREADS` texts at a time."""
         if len(texts) < 2 * THREADS:
             return [self.encode(text) for text in texts]
         if self._pool is None:

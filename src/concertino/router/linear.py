@@ -17,6 +17,10 @@ SHORT_WORDS = 6
 """A last turn of at most so many words is read with the turns before it: "commit it" stays where the code was."""
 EARLIER_TURNS = 2
 
+FALLBACK = "general"
+END_CONFIDENCE = 0.8
+"""A long text that reads like no domain as a whole belongs to the one that an end of it is so sure of."""
+
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -63,9 +67,19 @@ class LinearRouter:
         """Calibrated probabilities, `[texts, classes]`, classes in the manifest's order."""
         if not texts:
             return np.empty((0, len(self.manifest.classes)))
-        logits = np.stack(self._encoder.encode_many(texts)).astype(np.float64) / self.manifest.temperature
+        return np.stack([self._combine(views) for views in self._encoder.encode_many(texts)])
+
+    def _combine(self, views: np.ndarray) -> np.ndarray:
+        """The whole text's probabilities, unless instructions drown a question that stands at one of its ends."""
+        logits = views.astype(np.float64) / self.manifest.temperature
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        whole, *ends = powers / powers.sum(axis=1, keepdims=True)
+        classes = self.manifest.classes
+        if not ends or (classes[whole.argmax()] != FALLBACK and whole.max() >= self.threshold):
+            return np.asarray(whole)
+        domains = [place for place, name in enumerate(classes) if name != FALLBACK]
+        end = max(ends, key=lambda row: float(row[domains].max()))
+        return np.asarray(end if end[domains].max() > END_CONFIDENCE else whole)
 
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
         """One Ranking per conversation, in order."""

@@ -130,11 +130,14 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit_threshold(probabilities: np.ndarray, truth: np.ndarray, fallback: int) -> float:
-    """The threshold, of 0.30 to 0.90, below which abstaining to class `fallback` leaves the most rows right.
+    """The threshold, of 0.30 to 0.90, below which abstaining to class `fallback` leaves most traffic right.
 
-    Among equals the highest is taken: where it costs nothing, the router rather says that it is unsure.
+    Half of the traffic is taken to be `fallback`, whatever its share of the rows. Among equals the highest threshold
+    wins: where it costs nothing, the router rather says that it is unsure.
     """
     best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    mine = truth == fallback
+    weight = np.where(mine, 0.5 / max(mine.mean(), 1e-9), 0.5 / max((~mine).mean(), 1e-9))
     grid = np.arange(0.30, 0.905, 0.01)
-    right = [float((np.where(confidence < t, fallback, best) == truth).mean()) for t in grid]
+    right = [float((weight * (np.where(confidence < t, fallback, best) == truth)).mean()) for t in grid]
     return round(float(grid[len(grid) - 1 - int(np.argmax(right[::-1]))]), 2)
