@@ -47,7 +47,7 @@ def chat(running: Gateway, body: Any) -> httpx.Response:
         ({"message": HELLO}, 400, "invalid_request", "messages", "Did you mean it by 'message'?"),
         ({"messages": []}, 400, "invalid_request", "messages", "empty"),
         ({"messages": [{"role": "user", "content": "  "}]}, 400, "invalid_request", "messages", "empty"),
-        ({"messages": [{"role": "pope", "content": "x"}]}, 400, "invalid_request", "messages[...].role", "pope"),
+        ({"messages": [{"role": "pope", "content": "x"}]}, 400, "invalid_request", "messages[0].role", "pope"),
         ({"messages": [{"role": "user"}]}, 400, "invalid_request", "messages[0].content", "no content"),
         ({"messages": HELLO, "max_tokens": "many"}, 400, "invalid_request", "max_tokens", "int"),
         ({"messages": HELLO, "max_tokens": 0}, 400, "invalid_request", "max_tokens", "between"),
