@@ -61,6 +61,17 @@ def test_a_signal_ends_it_within_seconds_and_cleanly(concertino: Command, gatewa
         socket.create_connection(("127.0.0.1", int(gateway.url.rsplit(":", 1)[1])), timeout=2)
 
 
+def test_a_request_in_flight_may_end_and_the_wait_is_explained(concertino: Command) -> None:
+    concertino.write_config(delay_s=0.5)
+    running = Gateway(concertino.start("up", "--port", "0", "--json"))
+    asking = concertino.start("ask", "one two three four five six")
+    assert asking.stdout is not None and asking.stdout.read(3) == "one"
+    status, said, _ = running.stop()
+    rest, _ = asking.communicate(timeout=20)
+    assert (asking.returncode, rest.split()) == (0, ["two", "three", "four", "five", "six"])
+    assert status == 0 and "1 request(s) in flight" in said and "Stopped." in said
+
+
 def test_a_taken_port_is_said_before_anything_is_loaded(concertino: Command) -> None:
     concertino.config.write_text("router: {type: keywords}\n")  # the built-in team, of which nothing is pulled
     with socket.socket() as other:

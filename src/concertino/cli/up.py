@@ -16,6 +16,7 @@ from concertino.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
     from concertino.models.store import Store
+    from concertino.orchestrator.service import Service
 
 
 def up(
@@ -121,9 +122,21 @@ async def _serve(settings: Settings, as_json: bool) -> bool:
             ready.append(url)
             _announce(settings, url, as_json)
 
-        gateway = settings.gateway
-        await serve(compose(settings), Authenticator(settings), gateway.host, gateway.port, announce)
+        gateway, service = settings.gateway, compose(settings)
+        watching = asyncio.ensure_future(_say_when_draining(service))
+        try:
+            await serve(service, Authenticator(settings), gateway.host, gateway.port, announce)
+        finally:
+            watching.cancel()
     return bool(ready)
+
+
+async def _say_when_draining(service: "Service") -> None:
+    """After Ctrl-C nothing else tells a person why the prompt does not come back."""
+    while not service.draining:  # noqa: ASYNC110 - the service tells nobody else
+        await asyncio.sleep(0.2)
+    if service.in_flight:
+        output.say(f"Stopping: {service.in_flight} request(s) in flight may end, for up to 30 s.")
 
 
 def _announce(settings: Settings, url: str, as_json: bool) -> None:
