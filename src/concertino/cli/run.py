@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -31,6 +31,8 @@ _BATCH = 64
 _AT_ONCE = 8
 _OF_THE_TEXT = (errors.InvalidRequest, errors.PolicyRefused)
 """Errors that are a text's own fault: they stand in its place, and the next text is tried."""
+
+Advance = Callable[[int], None]
 
 
 class Totals:
@@ -90,10 +92,11 @@ def run(
         try:
             if where is not None:
                 runner.run(_check_at_gateway(skill, team))
-            with _progress(lines) as advance:
+            quiet = not sys.stderr.isatty() or (out is None and sys.stdout.isatty())
+            with _progress(lines, totals, quiet) as advance:
                 for batch in jsonl.read_batches(file, jsonl.name_of(lines), _BATCH):
-                    runner.run(_answer_batch(team, skill, batch.texts, target, totals))
-                    advance(batch.consumed, totals)
+                    runner.run(_answer_batch(team, skill, batch.texts, target, totals, advance))
+                    advance(batch.consumed)
                     if batch.problem:
                         raise batch.problem
         finally:
@@ -101,11 +104,14 @@ def run(
     _finish(totals, as_json)
 
 
-async def _answer_batch(team: Answerer, skill: str, texts: Sequence[str], target: TextIO, totals: Totals) -> None:
+async def _answer_batch(
+    team: Answerer, skill: str, texts: Sequence[str], target: TextIO, totals: Totals, advance: Advance
+) -> None:
     async for found in _in_order(team, skill, texts):
         totals.count(found)
         target.write(msgspec.json.encode(_as_line(found)).decode() + "\n")
         target.flush()
+        advance(0)
 
 
 async def _in_order(team: Answerer, skill: str, texts: Sequence[str]) -> AsyncIterator[Answer | ConcertinoError]:
@@ -167,20 +173,20 @@ def _written(out: Path | None) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _progress(lines: Path) -> Iterator[Any]:
-    """A function that is told of bytes read, and shows them on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda consumed, totals: None
+def _progress(lines: Path, totals: Totals, quiet: bool) -> Iterator[Advance]:
+    """A function that is told of bytes that are done, and shows the totals on stderr."""
+    if quiet:
+        yield lambda consumed: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    total = lines.stat().st_size if lines.is_file() else None
+    size = lines.stat().st_size if lines.is_file() else None
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("0 texts", total=total)
+        task = progress.add_task("0 texts", total=size)
 
-        def advance(consumed: int, totals: Totals) -> None:
+        def advance(consumed: int) -> None:
             progress.update(task, advance=consumed, description=f"{totals.answered + totals.failed} texts")
 
         yield advance
