@@ -181,6 +181,13 @@ class Usage(Struct, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
 
+class Embeddings(Struct, frozen=True):
+    """One unit-length vector per text, in order, and the tokens that were read."""
+
+    vectors: list[list[float]]
+    prompt_tokens: int
+
+
 class TopLogprob(Struct, frozen=True):
     token: str
     logprob: float

@@ -51,8 +51,10 @@ async def test_a_conversation_over_the_context_is_refused() -> None:
 
 
 async def test_embeddings_are_unit_length_and_repeatable() -> None:
-    first, second, again = await echo(dimensions=8).embed("echo", ["a", "b", "a"])
+    made = await echo(dimensions=8).embed("echo", ["a", "b c", "a"])
+    first, second, again = made.vectors
     assert first == again != second
+    assert made.prompt_tokens == 4
     assert sum(value * value for value in first) == pytest.approx(1.0)
 
 

@@ -13,7 +13,7 @@ from concertino.backends.base import BackendContext, Generation, Health, ModelUs
 from concertino.backends.http import HttpBackend
 from concertino.config import build
 from concertino.errors import BackendError, BackendUnavailable, ConfigurationError, UnsupportedParameter
-from concertino.types import FinishReason, Message, Role, Sampling
+from concertino.types import Embeddings, FinishReason, Message, Role, Sampling
 
 SECRET = "sk-upstream-4711"
 
@@ -44,7 +44,7 @@ class Upstream:
     async def embed(self, request: web.Request) -> web.Response:
         texts = (await request.json())["input"]
         rows = [{"index": place, "embedding": [3.0, 4.0 * place]} for place in range(len(texts))]
-        return web.json_response({"data": rows[::-1]})
+        return web.json_response({"data": rows[::-1], "usage": {"prompt_tokens": 7}})
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_generation_is_passed_on_with_the_key_and_streamed_back(upstream
     engine = backend(upstream, api_key_file=str(tmp_path / "key"))
     await engine.start()
     chunks = [chunk async for chunk in engine.generate(GENERATION)]
-    vectors = await engine.embed("m", ["a", "b"])
+    embedded = await engine.embed("m", ["a", "b"])
     await engine.close()
     assert "".join(chunk.text for chunk in chunks) == "Bonjour"
     assert chunks[-1].finish_reason is FinishReason.STOP
@@ -83,7 +83,7 @@ async def test_a_generation_is_passed_on_with_the_key_and_streamed_back(upstream
         "seed": 3,
         "top_k": 4,
     }
-    assert vectors == [[1.0, 0.0], [0.6, 0.8]]
+    assert embedded == Embeddings([[1.0, 0.0], [0.6, 0.8]], 7)
 
 
 async def test_a_wrong_key_is_an_error_that_says_so(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:

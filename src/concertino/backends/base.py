@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
-from concertino.types import Chunk, Message, Sampling
+from concertino.types import Chunk, Embeddings, Message, Sampling
 
 
 class Capability(StrEnum):
@@ -86,7 +86,7 @@ class Backend(Protocol):
         """Stream chunks. Closing the iterator stops the engine's work. Raises BackendError, ContextTooLong."""
         ...
 
-    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
         """One unit-length vector per text, in order. Raises BackendError, UnsupportedParameter."""
         ...
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from concertino.backends.base import BackendContext, Capability, Generation, Health
 from concertino.backends.options import parse_options
 from concertino.errors import ContextTooLong
-from concertino.types import Chunk, FinishReason, Role, TokenLogprob, TopLogprob, Usage
+from concertino.types import Chunk, Embeddings, FinishReason, Role, TokenLogprob, TopLogprob, Usage
 
 _WORD = re.compile(r"\S+\s*|\s+")
 _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -67,8 +67,9 @@ class EchoBackend:
                 break
         yield Chunk(finish_reason=finish, usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=count))
 
-    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        return [_hash_vector(text, self._options.dimensions) for text in texts]
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
+        vectors = [_hash_vector(text, self._options.dimensions) for text in texts]
+        return Embeddings(vectors, sum(len(text.split()) for text in texts))
 
     def health(self) -> Health:
         return Health.READY

@@ -11,7 +11,7 @@ from concertino.backends.base import BackendContext, Capability, Generation, Hea
 from concertino.backends.openai_wire import chat_body, post_embeddings, stream_chat
 from concertino.backends.options import parse_options
 from concertino.errors import BackendUnavailable, ConfigurationError, UnsupportedParameter
-from concertino.types import Chunk
+from concertino.types import Chunk, Embeddings
 
 
 class HttpOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,7 +91,7 @@ class HttpBackend:
             self._health = Health.DOWN
             raise
 
-    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
         return await post_embeddings(self._open(), f"{self._base}/embeddings", model, texts, self._who)
 
     def health(self) -> Health:

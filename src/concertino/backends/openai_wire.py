@@ -20,7 +20,7 @@ from concertino.errors import (
     InvalidRequest,
     Overloaded,
 )
-from concertino.types import Chunk, FinishReason, TokenLogprob, TopLogprob, Usage
+from concertino.types import Chunk, Embeddings, FinishReason, TokenLogprob, TopLogprob, Usage
 
 _ERROR_BODY_LIMIT = 64 * 1024
 _LINE_LIMIT = 4 * 1024 * 1024
@@ -84,7 +84,7 @@ async def stream_chat(
 
 async def post_embeddings(
     session: aiohttp.ClientSession, url: str, model: str, texts: Sequence[str], who: str
-) -> list[list[float]]:
+) -> Embeddings:
     """The embeddings call of the same protocol; vectors come back at unit length."""
     try:
         async with session.post(url, json={"model": model, "input": list(texts)}) as response:
@@ -96,13 +96,15 @@ async def post_embeddings(
     except aiohttp.ClientError as error:
         raise BackendUnavailable(f"{who} cannot be reached: {error}. Check that it runs.") from error
     try:
-        rows = sorted(msgspec.json.decode(body)["data"], key=lambda row: row["index"])
+        said = msgspec.json.decode(body)
+        rows = sorted(said["data"], key=lambda row: row["index"])
+        read = _usage(said.get("usage"))
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BackendError(f"{who} sent something that is not a list of embeddings.") from error
     if len(vectors) != len(texts):
         raise BackendError(f"{who} sent {len(vectors)} embeddings for {len(texts)} texts.")
-    return [_unit(vector) for vector in vectors]
+    return Embeddings([_unit(vector) for vector in vectors], read.prompt_tokens if read else 0)
 
 
 async def sse_data(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

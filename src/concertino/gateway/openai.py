@@ -1,6 +1,5 @@
 """The OpenAI protocol: chat completions, models, embeddings."""
 
-import time
 from typing import Any
 
 import msgspec
@@ -81,7 +80,13 @@ async def show_model(call: Call) -> Reply:
 def _models(call: Call) -> list[dict[str, Any]]:
     def row(name: str, kind: str, description: str, **own: Any) -> dict[str, Any]:
         about = {"kind": kind, "description": description, **own}
-        return {"id": name, "object": "model", "created": _STARTED, "owned_by": "concertino", "concertino": about}
+        return {
+            "id": name,
+            "object": "model",
+            "created": call.service.created,
+            "owned_by": "concertino",
+            "concertino": about,
+        }
 
     rows = [row("auto", "router", "The router chooses the specialist for each request.")]
     for specialist in call.service.pool:
@@ -108,13 +113,10 @@ def _models(call: Call) -> list[dict[str, Any]]:
     return rows
 
 
-_STARTED = int(time.time())
-
-
 async def embeddings(call: Call) -> Reply:
     """`POST /v1/embeddings`."""
     body = parse_embeddings(call.json())
     texts = [body.input] if isinstance(body.input, str) else list(body.input)
-    vectors = await call.service.embed(body.model, texts, call.principal, call.request_id)
-    tokens = sum(len(text) for text in texts) // 4  # the engine does not count; four characters a token
-    return Reply.json(embeddings_object(body.model, vectors, body.encoding_format == "base64", tokens))
+    made = await call.service.embed(body.model, texts, call.principal, call.request_id)
+    as_base64 = body.encoding_format == "base64"
+    return Reply.json(embeddings_object(body.model, made.vectors, as_base64, made.prompt_tokens))

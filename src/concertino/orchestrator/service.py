@@ -13,7 +13,7 @@ from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
 from concertino.specialists.pool import AUTO, Pool, Target
 from concertino.telemetry.metrics import Metrics
-from concertino.types import Answer, Decision, Message, Outcome, Principal, Request, Role
+from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
 
 _BATCH_WIDTH = 8
 
@@ -36,6 +36,7 @@ class Service:
         self.audit = audit
         self.metrics = metrics
         self._release = release
+        self.created = int(time.time())
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -156,7 +157,7 @@ class Service:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def embed(self, model: str, texts: Sequence[str], principal: Principal, request_id: str) -> list[list[float]]:
+    async def embed(self, model: str, texts: Sequence[str], principal: Principal, request_id: str) -> Embeddings:
         """Unit vectors for texts, under the same policy and audit as an answer."""
         request = Request(tuple(Message(Role.USER, text) for text in texts), model=model)
         started = time.monotonic()
@@ -170,9 +171,9 @@ class Service:
             outcome, code = Outcome.FAILED, ConcertinoError.code
             try:
                 await self.start()
-                vectors = await self.pool.backends[card.backend].embed(model, texts)
+                embeddings = await self.pool.backends[card.backend].embed(model, texts)
                 outcome, code = Outcome.COMPLETED, ""
-                return vectors
+                return embeddings
             except asyncio.CancelledError:
                 outcome, code = Outcome.CANCELLED, ""
                 raise

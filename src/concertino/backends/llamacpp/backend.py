@@ -12,7 +12,7 @@ from concertino.backends.llamacpp.process import EngineProcess, EngineSpec
 from concertino.backends.openai_wire import chat_body, post_embeddings, stream_chat
 from concertino.backends.options import parse_options
 from concertino.errors import BackendUnavailable, ConfigurationError
-from concertino.types import Chunk, Message, Role, Sampling
+from concertino.types import Chunk, Embeddings, Message, Role, Sampling
 
 _CHAT_URL = "http://engine/v1/chat/completions"
 
@@ -126,7 +126,7 @@ class LlamaCppBackend:
             for index, path in enumerate(spec.adapters)
         ]
 
-    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
         engine, session = await self._engine(model)
         return await post_embeddings(session, "http://engine/v1/embeddings", model, texts, self._who(engine))
 
