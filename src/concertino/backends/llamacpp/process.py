@@ -109,6 +109,8 @@ class EngineProcess:
     async def _launch(self) -> None:
         self.socket_path.unlink(missing_ok=True)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LLAMA_ARG_")}
+        # Threads that spin while they wait for each other stall one another as soon as anything else wants the cores.
+        environment.setdefault("OMP_WAIT_POLICY", "passive")
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
