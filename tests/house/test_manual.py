@@ -22,3 +22,10 @@ def test_the_configuration_page_is_generated_from_the_settings() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_ci_runs_the_test_command_of_the_readme_word_for_word() -> None:
+    root = DOCS.parent
+    section = (root / "README.md").read_text("utf-8").split("## Test\n")[1]
+    command = section.split("```bash\n")[1].split("\n```")[0]
+    assert command in (root / ".ci" / "run").read_text("utf-8").splitlines()

@@ -51,3 +51,9 @@ def test_one_candidate_needs_no_router(pool: Pool) -> None:
     decision = choice.only_candidate(Verdict(("medical",), {"code": "Not tagged phi."}))
     assert (decision.specialist, decision.tier) == ("medical", Tier.POLICY)
     assert "Not tagged phi." in decision.reason
+
+
+def test_reasons_can_be_read_one_after_the_other(pool: Pool) -> None:
+    ranking = Ranking({"legal": 0.4}, 0.4, None, "unsure between legal and finance")
+    decision = choice.ranked(pool, ranking, Verdict(DOMAINS), "general")
+    assert decision.reason == "Unsure between legal and finance. general answers."

@@ -85,8 +85,12 @@ class Endpoint:
         call = Call(self.service, self.keys, principal, request_id, body, scope["path"], sender)
         work = asyncio.ensure_future(self._handle(call))
         gone = asyncio.ensure_future(_until_disconnect(receive))
+        self.service.work.add(work)
+        work.add_done_callback(self.service.work.discard)
         try:
             await asyncio.wait({work, gone}, timeout=settings.request_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                raise ShuttingDown("The gateway shut down before the answer was complete. Send the request again.")
             if work.done():
                 return work.result()
             work.cancel()

@@ -42,15 +42,16 @@ def claim_port(host: str, port: int) -> int:
 async def serve(
     service: Service, keys: Authenticator, host: str, port: int, ready: Callable[[str], None] | None = None
 ) -> None:
-    """Start the engines, listen, and serve until SIGINT or SIGTERM; then finish what is in flight, up to 30 s.
+    """Start the engines, listen, and serve until SIGINT or SIGTERM; then finish what is in flight, for 30 s or until a
+    second signal.
 
     `ready` is called with the URL once requests are answered. Raises AddressInUse, ModelMissing, BackendUnavailable.
     """
     port = claim_port(host, port)
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     try:
         await _start_or_stop(service, stop)
@@ -63,12 +64,12 @@ async def serve(
             if ready is not None:
                 ready(url)
             await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-            await _drain(service)
+            await _drain(service, hurry)
         if serving.done():
             serving.result()
         server.stop()
-        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            await asyncio.wait_for(serving, 5)
+        # Not cancelled when it is late: connections that clients keep open are no reason for a traceback.
+        await asyncio.wait({serving}, timeout=5)
     finally:
         await service.close()
 
@@ -84,11 +85,14 @@ async def _start_or_stop(service: Service, stop: asyncio.Event) -> None:
     starting.result()
 
 
-async def _drain(service: Service) -> None:
-    """Requests that arrive now are told 503 by `draining`; those in flight may end."""
+async def _drain(service: Service, hurry: asyncio.Event) -> None:
+    """Requests that arrive now are told 503; those in flight may end, for 30 s or until a second signal."""
     service.draining = True
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(service.idle.wait(), _DRAIN_S)
+    waits = {asyncio.ensure_future(service.idle.wait()), asyncio.ensure_future(hurry.wait())}
+    await asyncio.wait(waits, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in waits:
+        waiting.cancel()
+    await service.stop_work()
 
 
 def _granian(app: Any, host: str, port: int) -> Any:

@@ -27,16 +27,22 @@ def ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Deci
             if name in scores:
                 scores[name] = max(scores[name], score)
     scores = dict(sorted(scores.items(), key=lambda item: -item[1]))
+    said = _sentence(ranking.reason)
     if ranking.domain is None:
         name, note = _default_or_best(default, scores)
-        return Decision(name, ranking.confidence, Tier.DEFAULT, ranking.reason + note, None, scores, verdict)
+        return Decision(name, ranking.confidence, Tier.DEFAULT, said + note, None, scores, verdict)
     able = [name for name in pool.serving(ranking.domain) if name in verdict.eligible]
     if able:
-        return Decision(able[0], ranking.confidence, Tier.LINEAR, ranking.reason, None, scores, verdict)
+        return Decision(able[0], ranking.confidence, Tier.LINEAR, said, None, scores, verdict)
     name, note = _default_or_best(default, scores)
     barred = pool.serving(ranking.domain)
     who = f" {barred[0]} is not eligible." if barred else f" Nobody here serves {ranking.domain}."
-    return Decision(name, scores[name], Tier.DEFAULT, ranking.reason + who + note, None, scores, verdict)
+    return Decision(name, scores[name], Tier.DEFAULT, said + who + note, None, scores, verdict)
+
+
+def _sentence(reason: str) -> str:
+    """A router's reason, so that another sentence can follow it."""
+    return reason[:1].upper() + reason[1:] + ("" if reason.endswith((".", "!", "?")) else ".")
 
 
 def _default_or_best(default: str, scores: dict[str, float]) -> tuple[str, str]:

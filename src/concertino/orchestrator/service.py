@@ -41,6 +41,8 @@ class Service:
         self.idle = asyncio.Event()
         self.idle.set()
         self.draining = False
+        self.work: set[asyncio.Future[None]] = set()
+        """Answers that a server is giving; whoever makes one adds it."""
         self._starting: asyncio.Future[None] | None = None
         metrics.in_flight.set_function(lambda: self.in_flight)
 
@@ -54,7 +56,16 @@ class Service:
     def _came_up(starting: "asyncio.Future[None]") -> bool:
         return not starting.cancelled() and starting.exception() is None
 
+    async def stop_work(self) -> None:
+        """Cancel the requests that are still being answered, and wait until each has its closing record."""
+        for task in self.work:
+            task.cancel()
+        await asyncio.gather(*self.work, return_exceptions=True)
+
     async def close(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         await self.pool.close()
         self._release()
         await self.audit.close()

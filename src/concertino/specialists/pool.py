@@ -97,7 +97,9 @@ class Pool:
     def _unknown(self, model: str) -> UnknownModel:
         nearest = difflib.get_close_matches(model, self.names(), n=1, cutoff=0.5)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        return UnknownModel(f"No model {model[:80]!r} here.{hint} GET /v1/models lists them.", param="model")
+        return UnknownModel(
+            f"No model {model[:80]!r} here.{hint} GET /v1/models or `concertino specialists` lists them.", param="model"
+        )
 
     async def start(self) -> None:
         """Start every backend at once. If one fails, those that came up are closed again."""
