@@ -76,9 +76,14 @@ def test_mistakes_raise_the_documented_exceptions(team: Team, call: object, erro
         call(team)  # type: ignore[operator]
 
 
-def test_a_closed_team_says_so_and_closing_twice_is_harmless(config_file: Path) -> None:
+def test_a_closed_team_says_so_leaves_no_thread_and_closing_twice_is_harmless(config_file: Path) -> None:
+    before = set(threading.enumerate())
     team = Team.from_config(config_file)
+    team.ask("x", model="general")
     team.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(2)
+    assert not [thread.name for thread in set(threading.enumerate()) - before if "concertino" in thread.name]
     team.close()
     with pytest.raises(InvalidRequest, match="closed"):
         team.ask("x")

@@ -68,6 +68,7 @@ class Service:
             await asyncio.gather(self._starting, return_exceptions=True)
         await self.pool.close()
         self._release()
+        self.decider.policy.close()
         await self.audit.close()
 
     async def decide(self, request: Request, principal: Principal = LOCAL) -> Decision:

@@ -24,7 +24,7 @@ class DeadlinePool:
     """Daemon threads: unlike an executor's, they do not hold up the end of the process when a detector hangs."""
 
     def __init__(self, workers: int = _WORKERS) -> None:
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._wanted = workers
         self._threads = 0
@@ -45,6 +45,12 @@ class DeadlinePool:
                     # A thread that is still busy is not counted on; the next call hires another in its place.
                     self._stuck += job.started
 
+    def close(self) -> None:
+        """Let the threads go as soon as they are free; one that hangs goes with the process."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._jobs.put(None)
+
     def _hire(self) -> None:
         while True:
             with self._lock:
@@ -56,6 +62,8 @@ class DeadlinePool:
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
+            if job is None:
+                return
             with self._lock:
                 if job.abandoned:
                     continue
