@@ -26,6 +26,8 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: int = 8420
+    require_key: bool = False
+    """True asks every caller for an API key on loopback too: behind a reverse proxy every caller looks local."""
     body_limit_bytes: int = 4 * 1024 * 1024
     max_in_flight: int = 64
     """Requests being answered at once; one more is told 429 with Retry-After."""

@@ -137,3 +137,8 @@ def test_when_the_database_is_unreadable_its_keys_are_refused_and_configured_one
     now = 1.0
     assert "cannot be read" in refused(authenticator, f"Bearer {secret}")
     assert authenticator.authenticate("Bearer ck_configured").key_id == "ops"
+
+
+def test_a_gateway_behind_a_proxy_can_ask_for_keys_on_loopback(tmp_path: Path) -> None:
+    strict = Settings(home=str(tmp_path), gateway=GatewaySettings(require_key=True))
+    assert "needs an API key" in refused(Authenticator(strict), None)

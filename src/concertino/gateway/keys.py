@@ -36,7 +36,8 @@ class Authenticator:
     def __init__(
         self, settings: Settings, *, refresh_s: float = 0.5, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.requirement = Requirement.OPTIONAL if is_loopback(settings.gateway.host) else Requirement.REQUIRED
+        open_here = is_loopback(settings.gateway.host) and not settings.gateway.require_key
+        self.requirement = Requirement.OPTIONAL if open_here else Requirement.REQUIRED
         self._url = settings.state_url
         self._configured = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in settings.keys}
         self._stored: dict[str, tuple[str, Principal]] = {}
