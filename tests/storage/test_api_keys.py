@@ -1,5 +1,6 @@
 """API keys at rest: made once, never readable again, on a database that brings itself up to date."""
 
+import json
 import os
 import sqlite3
 import stat
@@ -118,3 +119,15 @@ def test_the_commands_show_a_secret_once(tmp_path: Path, monkeypatch: pytest.Mon
     printed = runner.invoke(app, ["create", "--print-config"])
     assert hash_secret(printed.stdout.strip()) in printed.stderr
     assert len(KeyStore(open_database(url(tmp_path))).list()) == 1
+
+
+def test_the_commands_print_json_without_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCERTINO_HOME", str(tmp_path))
+    runner = CliRunner()
+    made = json.loads(runner.invoke(app, ["create", "--json", "--tenant", "acme"]).stdout)
+    assert made["tenant"] == "acme"
+    found = KeyStore(open_database(url(tmp_path))).find(hash_secret(made["secret"]))
+    assert found is not None
+    gone = json.loads(runner.invoke(app, ["revoke", made["id"], "--json"]).stdout)
+    assert gone["revoked"] is not None
+    assert "sha256" not in made.keys() | gone.keys()

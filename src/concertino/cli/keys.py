@@ -27,6 +27,7 @@ def create(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Store nothing; print the lines for concertino.yaml on stderr.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the secret in it.")] = False,
     config_path: Config = None,
 ) -> None:
     """Make a key. Its secret is printed on stdout now and never again."""
@@ -41,7 +42,7 @@ def create(
     else:
         key, secret = _store(config_path).create(name, tenant)
         typer.echo(f"{key.id} for tenant {key.tenant}. Keep the secret: it is not shown again.", err=True)
-    typer.echo(secret)
+    typer.echo(msgspec.json.encode({**_public(key), "secret": secret}) if as_json else secret)
 
 
 @app.command("list")
@@ -52,9 +53,7 @@ def list_keys(
     keys = _store(config_path).list()
     if as_json:
         for key in keys:
-            typer.echo(
-                msgspec.json.encode({name: getattr(key, name) for name in key.__struct_fields__ if name != "sha256"})
-            )
+            typer.echo(msgspec.json.encode(_public(key)))
         return
     if not keys:
         typer.echo("No keys yet. `concertino keys create` makes one.", err=True)
@@ -66,10 +65,21 @@ def list_keys(
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], config_path: Config = None) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the key as one JSON object.")] = False,
+    config_path: Config = None,
+) -> None:
     """Refuse a key from now on, within a second on every worker."""
     key = _store(config_path).revoke(key_id)
+    if as_json:
+        typer.echo(msgspec.json.encode(_public(key)))
     typer.echo(f"{key.id} is revoked.", err=True)
+
+
+def _public(key: ApiKey) -> dict[str, object]:
+    """Everything of a key but its hash."""
+    return {name: getattr(key, name) for name in key.__struct_fields__ if name != "sha256"}
 
 
 def _row(key: ApiKey) -> tuple[str, ...]:
