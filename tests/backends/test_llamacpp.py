@@ -74,6 +74,14 @@ async def test_the_same_seed_gives_the_same_answer(backend: LlamaCppBackend) -> 
     assert await text_of(backend, asked(sampling={**drawn, "seed": 12})) != first
 
 
+async def test_a_developer_message_is_read_as_a_system_message(backend: LlamaCppBackend) -> None:
+    texts = []
+    for role in (Role.SYSTEM, Role.DEVELOPER):
+        messages = (Message(role, "Answer in capital letters."), Message(Role.USER, QUESTION))
+        texts.append(await text_of(backend, Generation("smol", messages, Sampling(max_tokens=16, temperature=0.0))))
+    assert texts[0] == texts[1]
+
+
 async def test_grammars_and_schemas_bind_the_answer(backend: LlamaCppBackend) -> None:
     assert await text_of(backend, asked(grammar='root ::= "left" | "right"')) in ("left", "right")
     schema = {

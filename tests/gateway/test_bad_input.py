@@ -91,6 +91,17 @@ def test_a_bad_chat_request(running: Gateway, body: Any, status: int, code: str,
     assert response.headers["x-request-id"]
 
 
+def test_a_body_that_dribbles_in_is_cut_off(running: Gateway) -> None:
+    address = urlsplit(running.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(b"POST /v1/route HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        connection.settimeout(20)
+        started = time.monotonic()
+        said = connection.recv(4096)
+        assert 5 < time.monotonic() - started < 15
+    assert said.startswith(b"HTTP/1.1 400")
+
+
 def test_paths_and_methods_that_are_not_there(running: Gateway) -> None:
     missing = httpx.get(f"{running.url}/v2/chat")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")

@@ -25,6 +25,8 @@ from concertino.gateway.keys import Authenticator
 from concertino.orchestrator.service import Service, new_request_id
 from concertino.types import Principal
 
+_BODY_WAIT_S = 10.0
+
 log = logging.getLogger("concertino.gateway")
 
 ROUTES: tuple[tuple[str, str, Handler, Access], ...] = (
@@ -148,6 +150,14 @@ async def _read_body(receive: Receive, headers: dict[bytes, str], limit: int) ->
     declared = headers.get(b"content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise too_large
+    try:
+        async with asyncio.timeout(_BODY_WAIT_S):
+            return await _whole_body(receive, limit, too_large)
+    except TimeoutError as error:
+        raise InvalidRequest(f"The body did not arrive within {_BODY_WAIT_S:g} s. Send it at once.") from error
+
+
+async def _whole_body(receive: Receive, limit: int, too_large: BodyTooLarge) -> bytes:
     body = bytearray()
     while True:
         message = await receive()

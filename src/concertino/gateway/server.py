@@ -57,6 +57,7 @@ async def serve(
         await _start_or_stop(service, stop)
         if stop.is_set():
             return
+        keys.load()  # now, so that no request waits for the database's libraries
         server = _granian(create_app(service, keys), host, port)
         serving = asyncio.ensure_future(server.serve())
         await _until_listening(host, port, serving)

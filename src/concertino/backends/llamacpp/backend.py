@@ -104,6 +104,9 @@ class LlamaCppBackend:
         engine, session = await self._engine(generation.model)
         body = chat_body(generation)
         body["cache_prompt"] = True
+        for message in body["messages"]:
+            if message["role"] == Role.DEVELOPER:
+                message["role"] = Role.SYSTEM.value  # chat templates know no other name for it
         if generation.grammar is not None:
             body["grammar"] = generation.grammar
         if engine.spec.adapters:
