@@ -9,6 +9,7 @@ file with the same settings. Both are asked the same questions in turn, so that 
 import argparse
 import json
 import multiprocessing
+import os
 import signal
 import statistics
 import subprocess
@@ -112,6 +113,7 @@ def measure(runs: int) -> dict[str, Any]:
     with served() as (url, process, ready_s):
         at_start = memory(process)
         first_ever = ask(url, "code", "How do I read a file in Python?")
+        os.environ.pop("GOMP_SPINCOUNT", None)  # what is set for the gateway is not set for the bare engine
         here, there = multiprocessing.get_context("spawn").Pipe()
         alone = multiprocessing.get_context("spawn").Process(target=bare, args=(there, spec))
         alone.start()

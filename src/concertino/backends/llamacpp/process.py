@@ -110,7 +110,7 @@ class EngineProcess:
         self.socket_path.unlink(missing_ok=True)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LLAMA_ARG_")}
         # Threads that spin long while they wait for each other stall as soon as anything else wants the cores: with one
-        # busy neighbour on two cores 2 tokens/s became 12 by this, and an idle machine loses about 4 %.
+        # busy neighbour on two cores 2 tokens/s became 12 by this, and an idle machine loses about a tenth.
         environment.setdefault("GOMP_SPINCOUNT", "1000")
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
