@@ -16,7 +16,7 @@ def assert_is_whole(told: dict[str, object]) -> None:
     assert told["answer"] == "Is a contract binding?" and told["specialist"] == "legal"
     decision, usage = told["decision"], told["usage"]
     assert isinstance(decision, dict) and isinstance(usage, dict)
-    assert decision["tier"] == "linear" and decision["reason"] == "a keyword of legal"
+    assert decision["tier"] == "linear" and decision["reason"] == "A keyword of legal."
     assert usage["prompt_tokens"] == 4 and usage["completion_tokens"] == 4 and usage["total_tokens"] == 8
 
 
@@ -28,7 +28,7 @@ def test_the_answer_goes_to_stdout_and_nothing_else_does(concertino: Command) ->
 def test_an_explanation_goes_to_stderr(concertino: Command) -> None:
     done = concertino("ask", "--explain", "Is a contract binding?")
     assert done.stdout == "Is a contract binding?\n"
-    for part in ("legal answers", "0.80", "linear", "a keyword of legal", "general 0.05", "4 prompt tokens"):
+    for part in ("legal answers", "0.80", "linear", "A keyword of legal.", "general 0.05", "4 prompt tokens"):
         assert part in done.stderr
 
 

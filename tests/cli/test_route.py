@@ -17,7 +17,7 @@ def jsonl(texts: Sequence[str]) -> str:
 def test_a_person_is_told_who_how_sure_and_why(concertino: Command) -> None:
     done = concertino("route", "Is a contract binding?")
     assert done.returncode == 0 and done.stderr == ""
-    for part in ("legal", "0.80", "linear", "a keyword of legal", "general 0.05"):
+    for part in ("legal", "0.80", "linear", "A keyword of legal.", "general 0.05"):
         assert part in done.stdout
 
 
@@ -27,7 +27,7 @@ def test_json_is_the_decision(concertino: Command) -> None:
         "specialist": "code",
         "confidence": 0.8,
         "tier": "linear",
-        "reason": "a keyword of code",
+        "reason": "A keyword of code.",
     }
     assert told["scores"]["code"] == 0.8
 
