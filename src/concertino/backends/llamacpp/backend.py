@@ -3,12 +3,14 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import aiohttp
 from msgspec import Struct
 
 from concertino.backends.base import BackendContext, Capability, Generation, Health, ModelUse
 from concertino.backends.llamacpp.process import EngineProcess, EngineSpec
+from concertino.backends.llamacpp.tools import calls_from_text
 from concertino.backends.openai_wire import chat_body, post_embeddings, stream_chat
 from concertino.backends.options import parse_options
 from concertino.errors import BackendUnavailable, ConfigurationError
@@ -112,6 +114,13 @@ class LlamaCppBackend:
         if engine.spec.adapters:
             # llama.cpp leaves every loaded adapter at full strength when a request names none, so each is named.
             body["lora"] = self._scales(engine.spec, generation)
+        chunks = self._stream(engine, session, body)
+        async for chunk in calls_from_text(chunks, generation.tools) if generation.tools else chunks:
+            yield chunk
+
+    async def _stream(
+        self, engine: EngineProcess, session: aiohttp.ClientSession, body: dict[str, Any]
+    ) -> AsyncIterator[Chunk]:
         try:
             async for chunk in stream_chat(session, _CHAT_URL, body, self._who(engine)):
                 yield chunk
