@@ -1,5 +1,6 @@
 """`concertino pull`: fetch base models into the store."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from concertino import config
 from concertino.models import Entry, Store, load_catalogue
 from concertino.models.inventory import needed
-from concertino.models.pull import Puller
+from concertino.models.pull import Pulled, Puller
 from concertino.models.sources import Step, size
 
 
@@ -32,6 +33,14 @@ class Bars:
         self._progress.console.print(sentence, markup=False, highlight=False)
 
 
+def pull_shown(store: Store, entries: Sequence[Entry]) -> list[Pulled]:
+    """Pull each entry, with bars on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        puller = Puller(store, Bars(progress))
+        return [puller.pull(entry) for entry in entries]
+
+
 def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Models; none means all that the team needs.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Pull every model of the catalogue.")] = False,
@@ -44,11 +53,7 @@ def pull(
     wanted = list(catalogue.entries) if everything else list(dict.fromkeys(names or needed(settings)))
     entries: list[Entry] = [catalogue.entry(name) for name in wanted]
     store = Store(settings.home_path)
-    screen = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen) as progress:
-        puller = Puller(store, Bars(progress))
-        done = [puller.pull(entry) for entry in entries]
+    done = pull_shown(store, entries)
     if as_json:
         typer.echo(msgspec.json.encode({"store": str(store.root), "models": done}))
         return

@@ -46,7 +46,8 @@ def up(
         gateway, host=gateway.host if host is None else host, port=gateway.port if port is None else port
     )
     settings = structs.replace(settings, gateway=gateway)
-    from concertino.gateway.server import claim_port, is_loopback
+    from concertino.gateway.keys import is_loopback
+    from concertino.gateway.server import claim_port
 
     if not is_loopback(gateway.host) and not _has_key(settings):
         raise ConfigurationError(
@@ -82,20 +83,11 @@ def _pull_missing(settings: Settings) -> None:
     missing = [name for name in needed(settings) if not _is_here(store, name)]
     if not missing:
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from concertino.cli.pull import Bars
+    from concertino.cli.pull import pull_shown
     from concertino.models import load_catalogue
-    from concertino.models.pull import Puller
 
     catalogue = load_catalogue(settings.home_path)
-    entries = [catalogue.entry(name) for name in missing]
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        puller = Puller(store, Bars(progress))
-        for entry in entries:
-            puller.pull(entry)
+    pull_shown(store, [catalogue.entry(name) for name in missing])
 
 
 def _is_here(store: "Store", name: str) -> bool:

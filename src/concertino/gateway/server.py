@@ -10,11 +10,9 @@ from typing import Any
 
 from concertino.errors import AddressInUse, ConfigurationError
 from concertino.gateway.app import create_app
-from concertino.gateway.keys import Authenticator, is_loopback
-from concertino.gateway.note import Running, note, running_gateway
+from concertino.gateway.keys import Authenticator
+from concertino.gateway.note import note
 from concertino.orchestrator.service import Service
-
-__all__ = ["Running", "claim_port", "is_loopback", "running_gateway", "serve"]
 
 _DRAIN_S = 30.0
 
