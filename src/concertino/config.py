@@ -87,6 +87,14 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
     currency: str = "USD"
 
 
+class Evaluation(Struct, frozen=True, forbid_unknown_fields=True):
+    """The measurement that earned a specialist its place, in a sentence, with the command that repeats it."""
+
+    summary: str
+    command: str = ""
+    date: str = ""
+
+
 class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     """Something a specialist does with one text: an instruction, a response contract, a confidence threshold.
 
@@ -102,14 +110,17 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     json_schema: dict[str, Any] | None = None
     threshold: float | None = None
     max_tokens: int = 256
-
-
-class Evaluation(Struct, frozen=True, forbid_unknown_fields=True):
-    """The measurement that earned a specialist its place, in a sentence, with the command that repeats it."""
-
-    summary: str
-    command: str = ""
-    date: str = ""
+    backend: str = ""
+    """Runs this skill in place of the specialist's own backend; empty: the specialist's."""
+    model: str = ""
+    """The skill's own base model; empty: the specialist's."""
+    adapter: str | None = None
+    """Adapter of the skill's own, for its model; none: the specialist's, where the model is the specialist's too."""
+    on_low_confidence: str = "abstain"
+    """Below the threshold the answer is marked abstained, or the router's default specialist answers (`escalate`)."""
+    version: str = ""
+    """Content hash of the promoted version that this card came from; empty for a skill that is only prompted."""
+    evaluation: Evaluation | None = None
 
 
 class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,7 +229,8 @@ def build(raw: dict[str, Any], source: str) -> Settings:
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{source}: {_explain(str(error))}", param=_path_of(str(error))) from error
+        sentence, where = explain(str(error), Settings, "docs/configuration.md")
+        raise ConfigurationError(f"{source}: {sentence}", param=where) from error
     _check(settings, source)
     return settings
 
@@ -254,6 +266,11 @@ def _check(settings: Settings, source: str) -> None:
             known = ", ".join(sorted(settings.backends)) or "none"
             refuse(f"specialists.{card.name}.backend", f"no backend {card.backend!r}; declared backends: {known}.")
         for skill in card.skills:
+            if skill.backend and skill.backend not in settings.backends:
+                refuse(f"specialists.{card.name}.skills.{skill.name}.backend", f"no backend {skill.backend!r}.")
+            if skill.on_low_confidence not in ("abstain", "escalate"):
+                where = f"specialists.{card.name}.skills.{skill.name}.on_low_confidence"
+                refuse(where, f"{skill.on_low_confidence!r} must be abstain or escalate.")
             if skill.labels and skill.json_schema:
                 refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
     if settings.specialists and settings.router.default not in names:
@@ -276,22 +293,22 @@ def _path_of(message: str) -> str | None:
     return found.group(1) if found and found.group(1) else None
 
 
-def _explain(message: str) -> str:
-    """msgspec's sentence, with the nearest known key where a key is unknown."""
+def explain(message: str, root: type[Struct], manual: str) -> tuple[str, str | None]:
+    """msgspec's sentence about a value for `root`, with the nearest known key where one is unknown, and the place."""
     where = _path_of(message)
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if not unknown:
-        return message + ". Correct the value; docs/configuration.md lists every setting."
-    known = [item.name for item in msgspec.structs.fields(_struct_at(where or ""))]
+        return f"{message}. Correct the value; {manual} lists every setting.", where
+    known = [item.name for item in msgspec.structs.fields(_struct_at(root, where or ""))]
     nearest = difflib.get_close_matches(unknown.group(1), known, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else f" Known here: {', '.join(known)}."
     place = f" under {where}" if where else ""
-    return f"unknown key {unknown.group(1)!r}{place}.{hint} docs/configuration.md lists every setting."
+    return f"unknown key {unknown.group(1)!r}{place}.{hint} {manual} lists every setting.", where
 
 
-def _struct_at(where: str) -> Any:
-    """The settings class that describes a place such as `specialists[0].skills[1]`."""
-    struct: Any = Settings
+def _struct_at(root: type[Struct], where: str) -> Any:
+    """The class below `root` that describes a place such as `specialists[0].skills[1]`."""
+    struct: Any = root
     for part in filter(None, re.sub(r"\[[^]]*\]", "", where).split(".")):
         field_type = next((item.type for item in msgspec.structs.fields(struct) if item.name == part), None)
         struct = next(iter(_structs_in(field_type)), struct)

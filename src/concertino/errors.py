@@ -24,6 +24,14 @@
     +-- Overloaded            429
     +-- ShuttingDown          503
     +-- AddressInUse          500  the port is taken
+    +-- FactoryError          500  making a specialist
+        +-- RecipeInvalid     400  a recipe that cannot be followed
+        +-- DataRefused       400  files or rows that nothing should be trained on
+        +-- TrainingRefused   400  a training that would teach nothing, or an adapter that does not fit
+        +-- EvaluationRefused 400  a measurement that would mean nothing
+        +-- PromotionRefused  409  a version that did not pass the gate
+        +-- UnknownVersion    404  no such version in the registry
+        +-- RegistryCorrupt   500  a version whose bytes are not those it was named by
 
 On the wire: `{"error": {"message", "type", "code", "param"}}`, the shape that OpenAI clients read. `code` is stable
 and documented in docs/errors.md; `message` says what is wrong and what to do.
@@ -161,3 +169,47 @@ class ShuttingDown(ConcertinoError):
 
 class AddressInUse(ConcertinoError):
     code = "address_in_use"
+
+
+class FactoryError(ConcertinoError):
+    code = "factory_error"
+
+
+class RecipeInvalid(FactoryError):
+    status = 400
+    type = "invalid_request_error"
+    code = "recipe_invalid"
+
+
+class DataRefused(FactoryError):
+    status = 400
+    type = "invalid_request_error"
+    code = "data_refused"
+
+
+class TrainingRefused(FactoryError):
+    status = 400
+    type = "invalid_request_error"
+    code = "training_refused"
+
+
+class EvaluationRefused(FactoryError):
+    status = 400
+    type = "invalid_request_error"
+    code = "evaluation_refused"
+
+
+class PromotionRefused(FactoryError):
+    status = 409
+    type = "invalid_request_error"
+    code = "promotion_refused"
+
+
+class UnknownVersion(FactoryError):
+    status = 404
+    type = "invalid_request_error"
+    code = "version_not_found"
+
+
+class RegistryCorrupt(FactoryError):
+    code = "registry_corrupt"

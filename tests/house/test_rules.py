@@ -16,9 +16,9 @@ FLOORS = (
     {"gateway"},
     {"orchestrator"},
     {"policy", "router", "specialists", "guards"},
-    {"backends", "registry", "audit"},
+    {"backends", "registry", "audit", "knowledge"},
     {"models", "storage", "telemetry"},
-    {"plugins", "config", "errors", "types"},
+    {"plugins", "config", "recipe", "errors", "types"},
 )
 FACTORY = {
     "documents": set(),
@@ -26,8 +26,10 @@ FACTORY = {
     "training": {"datasets"},
     "evaluation": {"datasets", "training"},
 }
-FACTORY_MAY_USE = {"registry", "models", "backends", "router", "plugins", "config", "errors", "types"}
-GROUND = ({"errors"}, {"types", "config"}, {"plugins"})
+FACTORY_MAY_USE = (
+    {"registry", "models", "backends", "router", "policy", "specialists"}
+    | {"plugins", "config", "recipe", "errors", "types"}
+)  # fmt: skip
 HEAVY = {"torch", "transformers", "ray", "onnx", "sklearn"}
 LONGEST = 400
 
