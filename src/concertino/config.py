@@ -152,6 +152,16 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     def skill(self, name: str) -> SkillCard | None:
         return next((skill for skill in self.skills if skill.name == name), None)
 
+    def as_run(self, skill: SkillCard | None) -> "SpecialistCard":
+        """The card with the backend, the model and the adapter that answer for `skill`: the skill's own, where it
+        names them. The specialist's adapter is kept only where the skill runs on the specialist's model."""
+        if skill is None:
+            return self
+        backend, model = skill.backend or self.backend, skill.model or self.model
+        same = (backend, model) == (self.backend, self.model)
+        adapter = skill.adapter or (self.adapter if same else None)
+        return msgspec.structs.replace(self, backend=backend, model=model, adapter=adapter)
+
 
 class EmbeddingCard(Struct, frozen=True, forbid_unknown_fields=True):
     """A model that turns texts into vectors. Health data goes to it only if it carries the phi tag."""

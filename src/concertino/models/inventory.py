@@ -10,7 +10,9 @@ from concertino.models.catalogue import Catalogue
 from concertino.models.store import Manifest, Store
 
 EMBEDDED = "llamacpp"
-"""The backend type whose models come from the catalogue; others name models of their upstream."""
+"""The backend type that runs language models of the catalogue in processes of its own."""
+FROM_CATALOGUE = frozenset({EMBEDDED, "encoder"})
+"""Backend types whose models come from the catalogue; others name models of their upstream."""
 
 
 class State(StrEnum):
@@ -35,7 +37,7 @@ class Row(Struct, frozen=True):
     bytes: int
     on_disk: int
     used_by: tuple[str, ...]
-    """Specialists and embeddings of the configured team."""
+    """Specialists, skills on a model of their own, and embeddings of the configured team."""
     processes: tuple[int, ...]
     """Processes that hold a lease on it."""
 
@@ -44,12 +46,17 @@ def needed(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Catalogue models that the configured team needs, in its order, each with who needs it."""
 
     def is_embedded(backend: str) -> bool:
-        return backend in settings.backends and settings.backends[backend].type == EMBEDDED
+        return backend in settings.backends and settings.backends[backend].type in FROM_CATALOGUE
 
     users: dict[str, tuple[str, ...]] = {}
     for card in settings.specialists:
         if is_embedded(card.backend):
             users[card.model] = (*users.get(card.model, ()), card.name)
+        for skill in card.skills:
+            running = card.as_run(skill)
+            own = (running.backend, running.model) != (card.backend, card.model)
+            if own and is_embedded(running.backend):
+                users[running.model] = (*users.get(running.model, ()), f"{card.name}/{skill.name}")
     for embedding in settings.embeddings:
         if is_embedded(embedding.backend):
             users[embedding.model] = (*users.get(embedding.model, ()), "embeddings")

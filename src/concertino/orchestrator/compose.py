@@ -1,6 +1,5 @@
 """Settings -> a Service with every part in its place. Nothing is started here."""
 
-import hashlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from concertino.audit.digest_key import KEY_NAME
 from concertino.audit.log import AuditLog
 from concertino.config import Settings, SpecialistCard
 from concertino.errors import ConfigurationError
+from concertino.models.adapters import MANIFEST, file_sha256, read_adapter
 from concertino.models.convert import gguf_path
 from concertino.models.store import Store
 from concertino.orchestrator.decider import make_decider
@@ -52,10 +52,14 @@ def model_hash(store: Store, card: SpecialistCard) -> str:
     )
     if card.adapter is None:
         return base
+    path = Path(card.adapter)
     try:
-        digest = hashlib.sha256(Path(card.adapter).expanduser().read_bytes()).hexdigest()
-    except OSError as error:
+        if path.is_dir():
+            read_adapter(path)  # its files are those that its manifest names, so the manifest's hash stands for them
+            path = path / MANIFEST
+        return f"{base}+sha256:{file_sha256(path)}"
+    except (OSError, ConfigurationError) as error:
         raise ConfigurationError(
-            f"specialists.{card.name}.adapter cannot be read: {error}.", param=f"specialists.{card.name}.adapter"
+            f"specialists.{card.name}: the adapter {card.adapter} cannot be read: {error}.",
+            param=f"specialists.{card.name}.adapter",
         ) from error
-    return f"{base}+sha256:{digest}"

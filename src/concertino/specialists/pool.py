@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from concertino import plugins
 from concertino.backends.base import Backend, BackendContext, Capability, Health, ModelUse
@@ -13,10 +13,15 @@ from concertino.config import Settings, SkillCard, SpecialistCard
 from concertino.errors import UnknownModel
 
 AUTO = "auto"
+GGUF_ADAPTER = "adapter.gguf"
+"""The file of an adapter folder that llama.cpp loads; where there is one, no other engine runs the folder."""
 
 
 class Specialist(Struct, frozen=True):
-    """A card, the backend that runs it, and the hashes that say exactly which weights answer."""
+    """A card, the backend that runs it, and the hashes that say exactly which weights answer.
+
+    For a skill with a backend, a model or an adapter of its own there is a second one, whose card names those.
+    """
 
     card: SpecialistCard
     backend: Backend
@@ -28,7 +33,10 @@ class Specialist(Struct, frozen=True):
 
 
 class Target(Struct, frozen=True):
-    """What the `model` field names: a specialist, perhaps one of its skills. `None` for `auto`."""
+    """What the `model` field names: a specialist, perhaps one of its skills. `None` for `auto`.
+
+    With a skill, `specialist` has the backend, the model and the adapter that run the skill.
+    """
 
     specialist: Specialist
     skill: SkillCard | None = None
@@ -54,8 +62,16 @@ class Pool:
                 continue  # declared but used by nobody: nothing to start
             make = plugins.load(plugins.BACKENDS, declared.type, f"backends.{name}.type")
             self.backends[name] = make(BackendContext(name, declared.options, tuple(uses[name]), resolve))
-        self._specialists = {
-            card.name: Specialist(card, self.backends[card.backend], model_hash(card)) for card in settings.specialists
+
+        def member(card: SpecialistCard) -> Specialist:
+            return Specialist(card, self.backends[card.backend], model_hash(card))
+
+        self._specialists = {card.name: member(as_run(card)) for card in settings.specialists}
+        self._own_weights = {
+            (card.name, skill.name): member(as_run(card, skill))
+            for card in settings.specialists
+            for skill in card.skills
+            if as_run(card, skill) != as_run(card)
         }
 
     def __iter__(self) -> Iterator[Specialist]:
@@ -84,7 +100,7 @@ class Pool:
         skill = specialist.card.skill(skill_name)
         if skill is None:
             raise self._unknown(model)
-        return Target(specialist, skill)
+        return Target(self._own_weights.get((name, skill_name), specialist), skill)
 
     def names(self) -> list[str]:
         """Every name that `model` may take, `auto` first."""
@@ -116,12 +132,26 @@ class Pool:
         return {name: backend.health() for name, backend in self.backends.items()}
 
 
+def as_run(card: SpecialistCard, skill: SkillCard | None = None) -> SpecialistCard:
+    """The card with what really runs it, or `skill`; its adapter is the path that the engine is given.
+
+    An adapter is a file, or a folder: llama.cpp is given the `adapter.gguf` in it, other engines the folder.
+    """
+    running = card.as_run(skill)
+    if running.adapter is None:
+        return running
+    path = Path(running.adapter).expanduser()
+    inside = path / GGUF_ADAPTER
+    return structs.replace(running, adapter=str(inside if inside.is_file() else path))
+
+
 def model_uses(settings: Settings) -> dict[str, list[ModelUse]]:
     """What each backend will be asked for: one ModelUse per base model, whoever shares it."""
     uses: dict[str, list[ModelUse]] = {}
     by_base: dict[tuple[str, str], list[SpecialistCard]] = {}
     for card in settings.specialists:
-        by_base.setdefault((card.backend, card.model), []).append(card)
+        for running in (as_run(card), *(structs.replace(as_run(card, skill), system="") for skill in card.skills)):
+            by_base.setdefault((running.backend, running.model), []).append(running)
     for (backend, model), cards in by_base.items():
         use = ModelUse(
             model=model,
