@@ -1,0 +1,240 @@
+"""What an evaluation found: the content of evaluation.json."""
+
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from concertino.errors import EvaluationRefused
+from concertino.evaluation.metrics import Bin, RiskCoverage
+from concertino.recipe import Metric
+
+FOLDER = "evaluation"
+"""Below the run's folder."""
+REPORT = "evaluation.json"
+
+
+class Kind(StrEnum):
+    """What a runner is."""
+
+    SPECIALIST = "specialist"
+    BASE = "base"
+    """The specialist's base model without its adapter."""
+    GENERALIST = "generalist"
+    CLASSICAL = "classical"
+
+
+class RunnerResult(Struct, frozen=True):
+    """What one runner did on its rows. Shares lie between 0 and 1; None means not known or not applicable."""
+
+    name: str
+    kind: Kind
+    about: str
+    """What it is, in a sentence."""
+    rows: int
+    metric: Metric
+    value: float
+    lower: float
+    upper: float
+    """95 % interval of `value`: Wilson's for a share of rows, percentile bootstrap over groups for macro-F1."""
+    right: int
+    """Rows answered rightly, whatever the metric."""
+    accuracy: float
+    macro_f1: float | None
+    format_failures: int
+    """Answers in no acceptable form; they count as wrong, and are not among the wrong labels."""
+    cpu_s: float | None
+    """Median CPU seconds of a request, user and system, of the engine's process and of this one."""
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    prompt_tokens: float | None
+    """Mean tokens read a request."""
+    completion_tokens: float | None
+    price_per_1000: float | None
+    """Of 1,000 requests at the configured prices."""
+    currency: str
+    joules: float | None
+    """Mean energy of the whole machine's processors during a request."""
+    ece: float | None
+    aurc: float | None
+    answer_auroc: float | None
+    """How well its confidence separates right from wrong answers."""
+
+
+class Comparison(Struct, frozen=True):
+    """The specialist against another runner, on the rows that both answered."""
+
+    name: str
+    """The other runner."""
+    rows: int
+    metric: Metric
+    difference: float
+    """The specialist's figure minus the other's."""
+    lower: float
+    upper: float
+    """95 % interval by a paired bootstrap over groups, 10,000 resamples."""
+    p: float
+    holm_p: float
+    """Adjusted for all comparisons of this report."""
+    test: str
+    """`mcnemar-exact`, `mcnemar-corrected` or `paired-bootstrap`."""
+    only_specialist: int
+    only_other: int
+    """Discordant pairs: rows that one alone got right."""
+    discordant: int
+    cpu_ratio: float | None
+    """The specialist's median CPU seconds as a share of the other's."""
+
+
+class Abstention(StrEnum):
+    FITTED = "fitted"
+    INFEASIBLE = "infeasible"
+    """No threshold on the grid keeps the promise, so none is set."""
+    NOT_APPLICABLE = "not_applicable"
+    """The skill has no confidence."""
+
+
+class Calibration(Struct, frozen=True):
+    """A temperature and a threshold, and what they cost. Fitted on the calibration part."""
+
+    abstention: Abstention
+    threshold: float | None
+    alpha: float
+    confidence: float
+    """Of the promise: with this probability over calibration parts, answers given err at most alpha."""
+    temperature: float
+    rows: int
+    base_risk: float
+    """Errors on the calibration part when everything is answered."""
+    must_abstain: float
+    """At least so much must be abstained from if the base risk is above alpha: (m - alpha) / (1 - alpha)."""
+    coverage: float | None
+    risk: float | None
+    risk_bound: float | None
+    """Clopper-Pearson upper bound on the calibration part, one-sided at `confidence`."""
+    tested: int
+    """Thresholds that the fixed sequence looked at."""
+    note: str = ""
+
+
+class OnTest(Struct, frozen=True):
+    """What the threshold does on the part that was evaluated."""
+
+    coverage: float
+    risk: float | None
+    risk_bound: float | None
+    answered: int
+    errors: int
+
+
+class OutOfScope(Struct, frozen=True):
+    """Questions of other domains: what the skill should not answer."""
+
+    rows: int
+    answered: float | None
+    """Share at or above the threshold; None without a threshold, when every text is answered."""
+    auroc: float | None
+    """How well the confidence separates the skill's own texts from these."""
+    examples: list[tuple[str, str, float]]
+    """The surest: text, answer, confidence."""
+
+
+class LabelResult(Struct, frozen=True):
+    label: str
+    rows: int
+    right: int
+    precision: float
+    recall: float
+    f1: float
+    others: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Other runners on this label's shared rows: rows, right."""
+
+
+class Confusion(Struct, frozen=True):
+    truth: str
+    answer: str
+    rows: int
+
+
+class Forgetting(Struct, frozen=True):
+    """General questions before and after: the base with and without the adapter."""
+
+    applicable: bool
+    note: str
+    rows: int = 0
+    base: float | None = None
+    adapted: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    """95 % interval of adapted minus base."""
+    p: float | None = None
+    agreement: float | None = None
+    """Share of questions on which both give the same answer."""
+
+
+class PromptTried(Struct, frozen=True):
+    """One way to prompt the generalist, on the selection rows."""
+
+    name: str
+    right: int
+    rows: int
+    format_failures: int
+    chosen: bool
+
+
+class Looks(Struct, frozen=True):
+    """How often the test part was looked at."""
+
+    adapters: int
+    evaluations: int
+
+
+class EvaluationReport(Struct, frozen=True):
+    """All that `concertino evaluate` found, as written to evaluation.json."""
+
+    name: str
+    """specialist/skill."""
+    created: str
+    part: str
+    engine: str
+    base: str
+    metric: Metric
+    recipe_digest: str
+    dataset_content: str
+    adapter: str
+    """SHA-256 of adapter.json, which names the adapter's files by theirs."""
+    rows: int
+    shared_rows: int
+    """Rows that the prompted models answered too."""
+    groups: int
+    runners: list[RunnerResult]
+    comparisons: list[Comparison]
+    calibration: Calibration
+    on_test: OnTest | None
+    out_of_scope: OutOfScope | None
+    labels: list[LabelResult]
+    confusions: list[Confusion]
+    forgetting: Forgetting
+    prompts: list[PromptTried]
+    looks: Looks
+    energy: str
+    """How energy was read, or why it is unknown."""
+    machine: str
+    command: str
+    notes: list[str]
+    curves: dict[str, RiskCoverage] = field(default_factory=dict)
+    reliability: list[Bin] = field(default_factory=list)
+
+    def runner(self, kind: Kind) -> RunnerResult | None:
+        """The first runner of a kind."""
+        return next((runner for runner in self.runners if runner.kind is kind), None)
+
+
+def read_report(run_folder: Path) -> EvaluationReport:
+    """The report of an evaluated run. Raises EvaluationRefused where there is none."""
+    path = run_folder / FOLDER / REPORT
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
+    except (OSError, msgspec.DecodeError) as error:
+        raise EvaluationRefused(f"{path} cannot be read: {error}. Run `concertino evaluate` first.") from error
