@@ -202,13 +202,17 @@ class TokenLogprob(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True):
-    """One step of a generation. The last chunk carries `finish_reason`; usage comes with it or after it."""
+    """One step of a generation. The last chunk carries `finish_reason`; usage comes with it or after it.
+
+    `confidence` is set by engines that say themselves how sure they are of a label.
+    """
 
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[dict[str, Any], ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    confidence: float | None = None
 
 
 class Answer(Struct, frozen=True):

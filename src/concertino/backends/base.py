@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from concertino.errors import ModelMissing
 from concertino.types import Chunk, Embeddings, Message, Sampling
 
 
@@ -20,6 +21,8 @@ class Capability(StrEnum):
     LOGPROBS = "logprobs"
     SEED = "seed"
     ADAPTERS = "adapters"
+    LABELS = "labels"
+    """Answers with a label of its adapter and nothing else, so there is nothing to constrain."""
     EXTRA = "extra"
     """Takes request fields that Concertino does not know, and judges them itself."""
 
@@ -41,13 +44,22 @@ class ModelUse(Struct, frozen=True):
     """System messages that many requests will begin with; an engine may read them into its prefix cache."""
 
 
+def no_file(model: str, file: str) -> Path:
+    """For backends that need no file but the weights. Raises ModelMissing."""
+    raise ModelMissing(f"No store is at hand for {file} of {model}.", param=model)
+
+
 class BackendContext(Struct, frozen=True):
-    """What a backend is made from. `resolve` turns a catalogue name into the file that holds the model."""
+    """What a backend is made from.
+
+    `resolve` turns a catalogue name into the file that llama.cpp loads, `file` gives one of the model's own files.
+    """
 
     name: str
     options: dict[str, Any]
     uses: tuple[ModelUse, ...]
     resolve: Callable[[str], Path]
+    file: Callable[[str, str], Path] = no_file
 
 
 class Generation(Struct, frozen=True):

@@ -22,7 +22,7 @@ def compose(settings: Settings) -> Service:
     home = settings.home_path
     store = Store(home)
     files = ModelFiles(store)
-    pool = Pool(settings, files.open, lambda card: model_hash(store, card))
+    pool = Pool(settings, files.open, lambda card: model_hash(store, card), files.file)
     audit = AuditLog(settings.audit_path, key_path=home / KEY_NAME, keep_text=settings.audit.keep_text)
     return Service(settings, pool, make_decider(settings, pool), Recorder(audit), Metrics(), files.release)
 
@@ -37,6 +37,12 @@ class ModelFiles:
     def open(self, name: str) -> Path:
         """The file that llama.cpp loads for a catalogue model. Raises ModelMissing, ModelCorrupt."""
         path = gguf_path(self._store, name)
+        self._held.enter_context(self._store.lease(name))
+        return path
+
+    def file(self, name: str, file: str) -> Path:
+        """One of a catalogue model's own files. Raises ModelMissing, ModelCorrupt."""
+        path = self._store.resolve(name, file)
         self._held.enter_context(self._store.lease(name))
         return path
 

@@ -39,6 +39,7 @@ class Run:
         self.complete = False
         self.text = ""
         self.logprobs: list[TokenLogprob] = []
+        self.confidence: float | None = None
         self.tool_calls: list[ToolCall] = []
         self._fallbacks = list(fallbacks)
         self._stream: AsyncIterator[Chunk] | None = None
@@ -82,6 +83,8 @@ class Run:
             self.first_token_s = time.monotonic() - self._started
         self.text += chunk.text
         self.logprobs.extend(chunk.logprobs)
+        if chunk.confidence is not None:
+            self.confidence = chunk.confidence
         for delta in chunk.tool_calls:
             self._keep_tool_call(delta)
         if chunk.finish_reason is not None:
@@ -115,7 +118,9 @@ class Run:
     def answer(self) -> Answer:
         """The finished answer; call it after `chunks` has ended."""
         skill = self.target.skill
-        confidence = label_confidence(skill.labels, self.logprobs) if skill and skill.labels else None
+        confidence = self.confidence
+        if confidence is None and skill and skill.labels:
+            confidence = label_confidence(skill.labels, self.logprobs)
         threshold = skill.threshold if skill else None
         return Answer(
             id=self.id,

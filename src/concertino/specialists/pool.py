@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from concertino import plugins
-from concertino.backends.base import Backend, BackendContext, Capability, Health, ModelUse
+from concertino.backends.base import Backend, BackendContext, Capability, Health, ModelUse, no_file
 from concertino.config import Settings, SkillCard, SpecialistCard
 from concertino.errors import UnknownModel
 
@@ -45,7 +45,7 @@ class Target(Struct, frozen=True):
 class Pool:
     """Builds every backend that a card or an embedding model names, and finds specialists by name.
 
-    `resolve` gives the file of a catalogue model, `model_hash` the content hash of a card's weights.
+    `resolve` gives the file of a catalogue model, `file` another file of it by name, `model_hash` the content hash of a card's weights.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Pool:
         settings: Settings,
         resolve: Callable[[str], Path],
         model_hash: Callable[[SpecialistCard], str],
+        file: Callable[[str, str], Path] = no_file,
     ) -> None:
         self.settings = settings
         uses = model_uses(settings)
@@ -61,7 +62,7 @@ class Pool:
             if not uses.get(name):
                 continue  # declared but used by nobody: nothing to start
             make = plugins.load(plugins.BACKENDS, declared.type, f"backends.{name}.type")
-            self.backends[name] = make(BackendContext(name, declared.options, tuple(uses[name]), resolve))
+            self.backends[name] = make(BackendContext(name, declared.options, tuple(uses[name]), resolve, file))
 
         def member(card: SpecialistCard) -> Specialist:
             return Specialist(card, self.backends[card.backend], model_hash(card))

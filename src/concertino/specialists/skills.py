@@ -16,7 +16,7 @@ TOP_LOGPROBS = 40
 def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: frozenset[Capability]) -> Generation:
     """One constrained, greedy generation for one text. Raises UnsupportedParameter if the engine cannot constrain."""
     grammar, response_format = None, None
-    if skill.labels:
+    if skill.labels and Capability.LABELS not in can:
         if Capability.GRAMMAR in can:
             grammar = label_grammar(skill.labels)
         elif Capability.JSON_SCHEMA in can:

@@ -1,0 +1,111 @@
+"""A BERT encoder for training: frozen weights, a LoRA branch on every linear layer, mean pooling and a head.
+
+The arithmetic is that of `encoder_graph`, batched and padded. Needs torch; imported by `training.encoder` alone.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from concertino.backends.encoder.shape import MODULES, EncoderShape
+
+
+class LoraLinear(torch.nn.Module):
+    """`W x + b + scale B (A x)` with W and b frozen (Hu et al. 2021). B begins at zero, so training begins at W."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, rank: int, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        outside, inside = weight.shape
+        self.A = torch.nn.Parameter(torch.randn(inside, rank) / math.sqrt(inside))
+        self.B = torch.nn.Parameter(torch.zeros(rank, outside))
+        self.scale = scale
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return functional.linear(hidden, self.weight, self.bias) + (hidden @ self.A) @ (self.B * self.scale)
+
+
+class EncoderModel(torch.nn.Module):
+    """Token ids -> logits over labels. Only the LoRA matrices and the head are parameters."""
+
+    def __init__(
+        self, shape: EncoderShape, weights: Path, labels: int, rank: int, alpha: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.dropout = dropout
+        arrays = {name.removeprefix("bert."): value.float() for name, value in load_file(str(weights)).items()}
+        self._frozen: dict[str, torch.Tensor] = {
+            name: value for name, value in arrays.items() if "LayerNorm" in name or name.startswith("embeddings.")
+        }
+        self.linear = torch.nn.ModuleDict()
+        for layer in range(shape.layers):
+            for module, stem in MODULES.items():
+                name = f"encoder.layer.{layer}.{stem}"
+                self.linear[f"{layer}_{module}"] = LoraLinear(
+                    arrays[f"{name}.weight"], arrays[f"{name}.bias"], rank, alpha / rank
+                )
+        self.head = torch.nn.Linear(shape.width, labels)
+        torch.nn.init.normal_(self.head.weight, std=0.02)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def adapter_parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.linear.parameters())
+
+    def _norm(self, hidden: torch.Tensor, stem: str) -> torch.Tensor:
+        weight, bias = self._frozen[f"{stem}.weight"], self._frozen[f"{stem}.bias"]
+        return functional.layer_norm(hidden, (self.shape.width,), weight, bias, self.shape.epsilon)
+
+    def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
+
+    def _layer(self, index: int, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        def linear(module: str, source: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.linear[f"{index}_{module}"](source)
+            return found
+
+        def heads(values: torch.Tensor) -> torch.Tensor:
+            return values.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2)
+
+        packed = [heads(linear(module, hidden)) for module in ("query", "key", "value")]
+        attended = functional.scaled_dot_product_attention(*packed, attn_mask=mask).transpose(1, 2).flatten(2)
+        name = f"encoder.layer.{index}"
+        middle = self._norm(self._drop(linear("output", attended)) + hidden, f"{name}.attention.output.LayerNorm")
+        narrow = linear("down", functional.gelu(linear("up", middle)))
+        return self._norm(self._drop(narrow) + middle, f"{name}.output.LayerNorm")
+
+    def pooled(self, batch: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Mean of the last layer over each text's tokens, `[texts, width]`."""
+        longest = max(len(ids) for ids in batch)
+        ids = torch.tensor([[*tokens, *([0] * (longest - len(tokens)))] for tokens in batch])
+        kept = torch.tensor([[1.0] * len(tokens) + [0.0] * (longest - len(tokens)) for tokens in batch])
+        words = functional.embedding(ids, self._frozen["embeddings.word_embeddings.weight"])
+        places = self._frozen["embeddings.position_embeddings.weight"][:longest]
+        kind = self._frozen["embeddings.token_type_embeddings.weight"][0]
+        hidden = self._norm(words + places + kind, "embeddings.LayerNorm")
+        mask = kept.bool()[:, None, None, :]
+        for index in range(self.shape.layers):
+            hidden = self._layer(index, hidden, mask)
+        return (hidden * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self._drop(self.pooled(batch)))
+        return logits
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The adapter as the encoder engine reads it: LoRA's scale is folded into B."""
+        found = {}
+        for name, module in self.linear.items():
+            layer, part = name.split("_")
+            found[f"layer.{layer}.{part}.A"] = module.A.detach().numpy()
+            found[f"layer.{layer}.{part}.B"] = (module.B * module.scale).detach().numpy()
+        found["head.weight"] = self.head.weight.detach().numpy().T
+        found["head.bias"] = self.head.bias.detach().numpy()
+        return {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in found.items()}
