@@ -5,6 +5,7 @@ Secrets never stand in the file: a backend's key is named by environment variabl
 """
 
 import difflib
+import functools
 import os
 import re
 from importlib import resources
@@ -223,7 +224,7 @@ def load(path: str | Path | None = None) -> Settings:
     Sections `backends`, `specialists` and `embeddings` of the file replace the built-in ones when given.
     Raises ConfigurationError, naming the file, the key and what to do.
     """
-    raw = _parse(resources.files("concertino").joinpath(DEFAULT_TEAM).read_text("utf-8"), DEFAULT_TEAM)
+    raw = _built_in()
     found = find_config(path)
     if found is not None:
         try:
@@ -232,6 +233,16 @@ def load(path: str | Path | None = None) -> Settings:
             raise ConfigurationError(f"Cannot read {found}: {error}. Check the path and that it is UTF-8.") from error
         raw = {**raw, **_parse(text, str(found))}
     return build(raw, str(found or "the built-in configuration"))
+
+
+def built_in_team() -> tuple[SpecialistCard, ...]:
+    """The specialists of a configuration that names none of its own."""
+    return build(_built_in(), DEFAULT_TEAM).specialists
+
+
+@functools.cache
+def _built_in() -> dict[str, Any]:
+    return _parse(resources.files("concertino").joinpath(DEFAULT_TEAM).read_text("utf-8"), DEFAULT_TEAM)
 
 
 def build(raw: dict[str, Any], source: str) -> Settings:

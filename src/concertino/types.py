@@ -216,7 +216,11 @@ class Chunk(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A finished answer. `confidence` and `abstained` are set for skills only."""
+    """A finished answer. `confidence`, `abstained` and `escalated` are set for skills only.
+
+    `escalated` names the specialist that answered because the skill was not sure enough; `confidence` is then that
+    specialist's own, which nobody calibrated.
+    """
 
     id: str
     text: str
@@ -228,3 +232,4 @@ class Answer(Struct, frozen=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     confidence: float | None = None
     abstained: bool = False
+    escalated: str | None = None

@@ -116,12 +116,13 @@ class GatewayRun:
         return Answer(
             id=self._id,
             text=self._text,
-            specialist=self.decision.specialist,
+            specialist=self._own.get("escalated") or self.decision.specialist,
             decision=self.decision,
             usage=self._usage,
             finish_reason=self._finish_reason,
             confidence=self._own.get("confidence"),
             abstained=bool(self._own.get("abstained")),
+            escalated=self._own.get("escalated"),
         )
 
 

@@ -141,7 +141,8 @@ async def _in_order(team: Answerer, skill: str, texts: Sequence[str]) -> AsyncIt
 def _as_line(found: Answer | ConcertinoError) -> dict[str, Any]:
     if isinstance(found, ConcertinoError):
         return found.to_wire()
-    return {"output": found.text, "confidence": found.confidence, "abstained": found.abstained}
+    line = {"output": found.text, "confidence": found.confidence, "abstained": found.abstained}
+    return line | {"escalated": found.escalated} if found.escalated else line
 
 
 def _skills(settings: Settings) -> list[str]:

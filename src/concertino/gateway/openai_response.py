@@ -56,7 +56,7 @@ def own_fields(answer: Answer, show_decision: bool) -> dict[str, Any]:
     """The `concertino` field of an answer."""
     own: dict[str, Any] = {}
     if answer.decision.skill:
-        own |= {"confidence": answer.confidence, "abstained": answer.abstained}
+        own |= {"confidence": answer.confidence, "abstained": answer.abstained, "escalated": answer.escalated}
     if show_decision:
         own["decision"] = msgspec.to_builtins(answer.decision)
     return own

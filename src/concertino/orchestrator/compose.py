@@ -12,19 +12,29 @@ from concertino.models.convert import gguf_path
 from concertino.models.store import Store
 from concertino.orchestrator.decider import make_decider
 from concertino.orchestrator.recording import Recorder
+from concertino.orchestrator.refresh import Refresher
 from concertino.orchestrator.service import Service
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
 
 
 def compose(settings: Settings) -> Service:
-    """Build the team that the settings declare. Raises ConfigurationError, ModelMissing, ModelCorrupt when started."""
+    """Build the team that the settings declare, with the versions of skills that the registry lets serve.
+
+    Raises ConfigurationError; ModelMissing, ModelCorrupt when started.
+    """
     home = settings.home_path
     store = Store(home)
     files = ModelFiles(store)
-    pool = Pool(settings, files.open, lambda card: model_hash(store, card), files.file)
+
+    def build(team: Settings, before: Pool | None = None) -> Pool:
+        return Pool(team, files.open, lambda card: model_hash(store, card), files.file, before)
+
+    refresher = Refresher(settings, build)
+    team = refresher.first()
+    pool = build(team)
     audit = AuditLog(settings.audit_path, key_path=home / KEY_NAME, keep_text=settings.audit.keep_text)
-    return Service(settings, pool, make_decider(settings, pool), Recorder(audit), Metrics(), files.release)
+    return Service(team, pool, make_decider(team, pool), Recorder(audit), Metrics(), files.release, refresher)
 
 
 class ModelFiles:
@@ -33,18 +43,24 @@ class ModelFiles:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._held = ExitStack()
+        self._names: set[str] = set()
 
     def open(self, name: str) -> Path:
         """The file that llama.cpp loads for a catalogue model. Raises ModelMissing, ModelCorrupt."""
         path = gguf_path(self._store, name)
-        self._held.enter_context(self._store.lease(name))
+        self._hold(name)
         return path
 
     def file(self, name: str, file: str) -> Path:
         """One of a catalogue model's own files. Raises ModelMissing, ModelCorrupt."""
         path = self._store.resolve(name, file)
-        self._held.enter_context(self._store.lease(name))
+        self._hold(name)
         return path
+
+    def _hold(self, name: str) -> None:
+        if name not in self._names:
+            self._held.enter_context(self._store.lease(name))
+            self._names.add(name)
 
     def release(self) -> None:
         self._held.close()

@@ -1,6 +1,7 @@
 """Requests -> Decisions: policy, then router. Needs no engine, no audit log and no server."""
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,12 @@ class Decider:
         self.policy = policy
         self.router = router
         self._turn = asyncio.Semaphore(_READ_AT_ONCE)
+
+    def over(self, pool: Pool) -> "Decider":
+        """The same policy and router over another pool of the same specialists."""
+        other = copy.copy(self)
+        other.pool = pool
+        return other
 
     async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
         """One Decision per request. Raises the first refusal: UnknownModel, PolicyRefused, InvalidRequest."""

@@ -51,7 +51,7 @@ class Recorder:
                 error_code=code or None,
                 duration_s=duration_s,
                 first_token_s=run.first_token_s,
-                answered_by=run.decision.specialist,
+                answered_by=run.answered_by,
                 output=msgspec.json.encode([answer.text, answer.tool_calls]),
             )
         try:

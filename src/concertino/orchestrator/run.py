@@ -1,11 +1,11 @@
 """One specialist answering one request: the stream, what it cost, and the fallback before the first token."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec import structs
 
-from concertino.errors import BackendError, BackendUnavailable
+from concertino.errors import BackendError, BackendUnavailable, InvalidRequest
 from concertino.specialists.pool import Target
 from concertino.specialists.prompts import generation_for
 from concertino.specialists.skills import label_confidence
@@ -25,10 +25,19 @@ from concertino.types import (
 class Run:
     """An answer on its way. `decision` is final once `open` has returned; then read `chunks` to the end.
 
-    `fallbacks` are tried in turn, with the same request, while not a token has been sent.
+    `fallbacks` are tried in turn, with the same request, while not a token has been sent. With an `escalation` a
+    skill's answer is held back until its confidence is known; below the threshold the escalation answers instead.
     """
 
-    def __init__(self, id: str, request: Request, decision: Decision, target: Target, fallbacks: list[Target]) -> None:
+    def __init__(
+        self,
+        id: str,
+        request: Request,
+        decision: Decision,
+        target: Target,
+        fallbacks: list[Target],
+        escalation: Target | None = None,
+    ) -> None:
         self.id = id
         self.request = request
         self.decision = decision
@@ -41,13 +50,34 @@ class Run:
         self.logprobs: list[TokenLogprob] = []
         self.confidence: float | None = None
         self.tool_calls: list[ToolCall] = []
+        self.escalated = False
+        self._escalation = escalation
+        self._spent = Usage()
+        """On an answer that was held back and given up."""
         self._fallbacks = list(fallbacks)
         self._stream: AsyncIterator[Chunk] | None = None
         self._first: Chunk | None = None
         self._started = time.monotonic()
 
+    @property
+    def answered_by(self) -> str:
+        """The specialist whose words these are."""
+        return self.target.specialist.card.name
+
+    @property
+    def model_hashes(self) -> dict[str, str]:
+        """The weights that may answer, by specialist."""
+        targets = (self.target, self._escalation) if self._escalation else (self.target,)
+        return {target.specialist.card.name: target.specialist.model_hash for target in targets}
+
     async def open(self) -> None:
-        """Wait for the first chunk. Raises what the backend raised when no fallback is left."""
+        """Wait for the first chunk; where the answer may be escalated, for the last. Raises what the backend raised
+        when no fallback is left."""
+        await self._open()
+        if self._escalation is not None:
+            await self._settle(self._escalation)
+
+    async def _open(self) -> None:
         while True:
             specialist = self.target.specialist
             stream = specialist.backend.generate(generation_for(self.target, self.request))
@@ -68,15 +98,48 @@ class Run:
         self.decision = structs.replace(self.decision, specialist=name, reason=reason)
         self.target = target
 
+    async def _settle(self, escalation: Target) -> None:
+        """Read the whole answer, and where the skill is not sure of it, that of the escalation."""
+        held = [chunk async for chunk in self._rest()]
+        self._spent = self.usage = _usage(held)
+        said = next((chunk.confidence for chunk in held if chunk.confidence is not None), None)
+        sure = _confidence(self.target, said, [step for chunk in held for step in chunk.logprobs])
+        threshold = self.target.skill.threshold if self.target.skill else None
+        if threshold is not None and (sure is None or sure < threshold):
+            try:
+                stream = escalation.specialist.backend.generate(generation_for(escalation, self.request))
+                self._stream = stream
+                instead = [chunk async for chunk in stream]
+            except (BackendError, InvalidRequest):
+                instead = []  # nobody can help: the answer stays, and is marked abstained
+            if any(chunk.text for chunk in instead):
+                self._escalate(escalation, sure, threshold)
+                held = instead
+        if not self.escalated:
+            self._spent = self.usage = Usage()  # it is counted as it is sent
+        self._stream = _replay(held)
+        self._first = await anext(self._stream)
+
+    def _escalate(self, target: Target, sure: float | None, threshold: float) -> None:
+        name, skill = target.specialist.card.name, self.decision.skill
+        was = "not known" if sure is None else f"{sure:.2f}"
+        said = f"The confidence of {skill} is {was}, below {threshold:.2f}, so {name} answers."
+        self.decision = structs.replace(self.decision, reason=f"{self.decision.reason} {said}")
+        self.target, self.escalated = target, True
+
     async def chunks(self) -> AsyncIterator[Chunk]:
         """The answer, chunk by chunk. What passes is kept, so that `answer` can be made afterwards."""
+        async for chunk in self._rest():
+            self._keep(chunk)
+            hide = chunk.logprobs and not self.request.sampling.logprobs
+            yield structs.replace(chunk, logprobs=()) if hide else chunk
+        self.complete = True
+
+    async def _rest(self) -> AsyncIterator[Chunk]:
         assert self._stream is not None and self._first is not None, "open() first"
-        self._keep(self._first)
         yield self._first
         async for chunk in self._stream:
-            self._keep(chunk)
             yield chunk
-        self.complete = True
 
     def _keep(self, chunk: Chunk) -> None:
         if self.first_token_s is None and (chunk.text or chunk.tool_calls):
@@ -90,7 +153,7 @@ class Run:
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
         if chunk.usage is not None:
-            self.usage = chunk.usage
+            self.usage = _sum(self._spent, chunk.usage)
         elif chunk.text and not self.complete:
             # Until the engine counts for us, a chunk of text is a token: what a cancelled request is charged.
             self.usage = structs.replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
@@ -117,15 +180,12 @@ class Run:
 
     def answer(self) -> Answer:
         """The finished answer; call it after `chunks` has ended."""
-        skill = self.target.skill
-        confidence = self.confidence
-        if confidence is None and skill and skill.labels:
-            confidence = label_confidence(skill.labels, self.logprobs)
-        threshold = skill.threshold if skill else None
+        confidence = _confidence(self.target, self.confidence, self.logprobs)
+        threshold = self.target.skill.threshold if self.target.skill else None
         return Answer(
             id=self.id,
             text=self.text,
-            specialist=self.decision.specialist,
+            specialist=self.answered_by,
             decision=self.decision,
             usage=self.usage,
             finish_reason=self.finish_reason or FinishReason.STOP,
@@ -133,4 +193,28 @@ class Run:
             logprobs=tuple(self.logprobs) if self.request.sampling.logprobs else (),
             confidence=confidence,
             abstained=threshold is not None and (confidence is None or confidence < threshold),
+            escalated=self.answered_by if self.escalated else None,
         )
+
+
+def _confidence(target: Target, said: float | None, logprobs: Sequence[TokenLogprob]) -> float | None:
+    """What the engine says itself, else what its log-probabilities say of the label; None for what has no labels."""
+    labels = target.skill.labels if target.skill else ()
+    return label_confidence(labels, logprobs) if said is None and labels else said
+
+
+def _usage(chunks: Sequence[Chunk]) -> Usage:
+    return next((chunk.usage for chunk in reversed(chunks) if chunk.usage), Usage())
+
+
+def _sum(one: Usage, two: Usage) -> Usage:
+    return Usage(
+        one.prompt_tokens + two.prompt_tokens,
+        one.completion_tokens + two.completion_tokens,
+        one.cached_tokens + two.cached_tokens,
+    )
+
+
+async def _replay(chunks: Sequence[Chunk]) -> AsyncIterator[Chunk]:
+    for chunk in chunks:
+        yield chunk

@@ -5,17 +5,29 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
+from concertino.backends.base import Backend
 from concertino.config import EmbeddingCard, Settings
 from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
 from concertino.orchestrator.decider import LOCAL, Decider
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
-from concertino.specialists.pool import AUTO, Pool, Target
+from concertino.specialists.pool import AUTO, Pool, Target, close_all
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
 
 _BATCH_WIDTH = 8
+
+
+class Refresher(Protocol):
+    """Notices that other versions of skills are to serve, and makes them serve."""
+
+    async def watch(self, service: "Service") -> None:
+        """Until it is cancelled."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Service:
@@ -29,6 +41,7 @@ class Service:
         audit: Recorder,
         metrics: Metrics,
         release: Callable[[], None] = lambda: None,
+        refresher: Refresher | None = None,
     ) -> None:
         self.settings = settings
         self.pool = pool
@@ -36,6 +49,13 @@ class Service:
         self.audit = audit
         self.metrics = metrics
         self._release = release
+        self._refresher = refresher
+        self._watching: asyncio.Future[None] | None = None
+        self._replaced: list[Pool] = []
+        """Pools that served before and still have requests in flight."""
+        self._leaving: list[Backend] = []
+        """Backends of those pools that serve nobody else."""
+        self._closing: set[asyncio.Future[None]] = set()
         self.created = int(time.time())
         self.in_flight = 0
         self.idle = asyncio.Event()
@@ -51,10 +71,45 @@ class Service:
         if self._starting is None or (self._starting.done() and not self._came_up(self._starting)):
             self._starting = asyncio.ensure_future(self.pool.start())
         await asyncio.shield(self._starting)
+        if self._watching is None and self._refresher is not None:
+            self._watching = asyncio.ensure_future(self._refresher.watch(self))
 
     @staticmethod
     def _came_up(starting: "asyncio.Future[None]") -> bool:
         return not starting.cancelled() and starting.exception() is None
+
+    def swap(self, settings: Settings, pool: Pool) -> None:
+        """Answer from now on with another pool of the same specialists, whose backends are started.
+
+        Requests in flight end on the pool they were decided on. Its backends are closed when the last has ended,
+        unless the new pool has them too.
+        """
+        self._replaced.append(self.pool)
+        self._leaving += [backend for backend in self.pool.not_in(pool) if backend not in self._leaving]
+        self.settings, self.pool, self.decider = settings, pool, self.decider.over(pool)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        self._replaced = [pool for pool in self._replaced if pool.runs]
+        used = {id(backend) for pool in self._replaced for backend in pool.backends.values()}
+        idle = [backend for backend in self._leaving if id(backend) not in used]
+        self._leaving = [backend for backend in self._leaving if id(backend) in used]
+        if idle:
+            closing = asyncio.ensure_future(close_all(idle))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    @contextmanager
+    def _held(self) -> Iterator[tuple[Pool, Decider]]:
+        """The pool and the decider of one request, from its decision to its end."""
+        pool, decider = self.pool, self.decider
+        pool.runs += 1
+        try:
+            yield pool, decider
+        finally:
+            pool.runs -= 1
+            if pool is not self.pool:
+                self._close_unused()
 
     async def stop_work(self) -> None:
         """Cancel the requests that are still being answered, and wait until each has its closing record."""
@@ -63,11 +118,16 @@ class Service:
         await asyncio.gather(*self.work, return_exceptions=True)
 
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        await self.pool.close()
+        await asyncio.gather(self.pool.close(), close_all(self._leaving), *self._closing)
         self._release()
+        if self._refresher is not None:
+            self._refresher.close()
         self.decider.policy.close()
         await self.audit.close()
 
@@ -77,8 +137,11 @@ class Service:
 
     async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
         """One Decision per request; those that the router must read are read in one batch."""
+        return await self._decide(self.decider, requests, principal)
+
+    async def _decide(self, decider: Decider, requests: Sequence[Request], principal: Principal) -> list[Decision]:
         started = time.perf_counter()
-        decisions = await self.decider.decide_many(requests, principal)
+        decisions = await decider.decide_many(requests, principal)
         self.metrics.routing.observe((time.perf_counter() - started) / max(1, len(requests)))
         return decisions
 
@@ -92,32 +155,32 @@ class Service:
         cannot be, PolicyRefused, UnknownModel, InvalidRequest, BackendError.
         """
         request_id = request_id or new_request_id()
-        started = time.monotonic()
-        try:
-            decision = await self.decide(request, principal)
-        except ConcertinoError as error:
-            await self._record_refusal(request, principal, request_id, error, started)
-            raise
-        run = self._run(request_id, request, decision)
-        hashes = {decision.specialist: run.target.specialist.model_hash}
-        await self.audit.begin(request_id, principal, request, decision, hashes)
-        with self._counted():
-            outcome, code = Outcome.FAILED, ConcertinoError.code
+        with self._held() as (pool, decider):
+            started = time.monotonic()
             try:
-                await self.start()
-                await run.open()
-                yield run
-                outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
-            except (asyncio.CancelledError, GeneratorExit):
-                outcome, code = Outcome.CANCELLED, ""
-                raise
+                (decision,) = await self._decide(decider, [request], principal)
             except ConcertinoError as error:
-                code = error.code
+                await self._record_refusal(request, principal, request_id, error, started)
                 raise
-            finally:
-                await run.close()
-                self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
-                await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
+            run = self._run(pool, request_id, request, decision)
+            await self.audit.begin(request_id, principal, request, decision, run.model_hashes)
+            with self._counted():
+                outcome, code = Outcome.FAILED, ConcertinoError.code
+                try:
+                    await self.start()
+                    await run.open()
+                    yield run
+                    outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
+                except (asyncio.CancelledError, GeneratorExit):
+                    outcome, code = Outcome.CANCELLED, ""
+                    raise
+                except ConcertinoError as error:
+                    code = error.code
+                    raise
+                finally:
+                    await run.close()
+                    self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
+                    await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -131,12 +194,15 @@ class Service:
             if not self.in_flight:
                 self.idle.set()
 
-    def _run(self, request_id: str, request: Request, decision: Decision) -> Run:
-        target = self.pool.target(f"{decision.specialist}/{decision.skill}" if decision.skill else decision.specialist)
+    def _run(self, pool: Pool, request_id: str, request: Request, decision: Decision) -> Run:
+        target = pool.target(f"{decision.specialist}/{decision.skill}" if decision.skill else decision.specialist)
         assert target is not None
         default = self.settings.router.default
-        falls_back = request.model == AUTO and default in decision.verdict.eligible and default != decision.specialist
-        return Run(request_id, request, decision, target, [Target(self.pool.get(default))] if falls_back else [])
+        other = default in decision.verdict.eligible and default != decision.specialist
+        fallbacks = [Target(pool.get(default))] if other and request.model == AUTO else []
+        return Run(
+            request_id, request, decision, target, fallbacks, pool.escalation(target, default) if other else None
+        )
 
     async def _record_refusal(
         self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float
@@ -179,11 +245,11 @@ class Service:
             await self._record_refusal(request, principal, request_id, error, started)
             raise
         await self.audit.begin(request_id, principal, request, None, {model: card.backend})
-        with self._counted():
+        with self._held() as (pool, _), self._counted():
             outcome, code = Outcome.FAILED, ConcertinoError.code
             try:
                 await self.start()
-                embeddings = await self.pool.backends[card.backend].embed(model, texts)
+                embeddings = await pool.backends[card.backend].embed(model, texts)
                 outcome, code = Outcome.COMPLETED, ""
                 return embeddings
             except asyncio.CancelledError:

@@ -2,17 +2,18 @@
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from concertino import plugins
 from concertino.backends.base import Backend, BackendContext, Capability, Health, ModelUse, no_file
-from concertino.config import Settings, SkillCard, SpecialistCard
+from concertino.config import BackendSettings, Settings, SkillCard, SpecialistCard
 from concertino.errors import UnknownModel
 
 AUTO = "auto"
+ESCALATE = "escalate"
 GGUF_ADAPTER = "adapter.gguf"
 """The file of an adapter folder that llama.cpp loads; where there is one, no other engine runs the folder."""
 
@@ -45,7 +46,8 @@ class Target(Struct, frozen=True):
 class Pool:
     """Builds every backend that a card or an embedding model names, and finds specialists by name.
 
-    `resolve` gives the file of a catalogue model, `file` another file of it by name, `model_hash` the content hash of a card's weights.
+    `resolve` gives the file of a catalogue model that llama.cpp loads, `file` one of the model's files by its name,
+    `model_hash` the content hash of a card's weights. A backend of `before` that is asked for the same is kept.
     """
 
     def __init__(
@@ -54,13 +56,21 @@ class Pool:
         resolve: Callable[[str], Path],
         model_hash: Callable[[SpecialistCard], str],
         file: Callable[[str, str], Path] = no_file,
+        before: "Pool | None" = None,
     ) -> None:
         self.settings = settings
+        self.runs = 0
+        """Requests that were decided on this pool and are not over."""
+        self._made_for: dict[str, tuple[BackendSettings, tuple[ModelUse, ...]]] = {}
         uses = model_uses(settings)
         self.backends: dict[str, Backend] = {}
         for name, declared in settings.backends.items():
             if not uses.get(name):
                 continue  # declared but used by nobody: nothing to start
+            self._made_for[name] = (declared, tuple(uses[name]))
+            if before is not None and before._made_for.get(name) == self._made_for[name]:
+                self.backends[name] = before.backends[name]
+                continue
             make = plugins.load(plugins.BACKENDS, declared.type, f"backends.{name}.type")
             self.backends[name] = make(BackendContext(name, declared.options, tuple(uses[name]), resolve, file))
 
@@ -103,6 +113,14 @@ class Pool:
             raise self._unknown(model)
         return Target(self._own_weights.get((name, skill_name), specialist), skill)
 
+    def escalation(self, target: Target, default: str) -> Target | None:
+        """Where a skill's text goes if the skill is not sure enough: `default`, told what the skill's card says."""
+        skill = target.skill
+        if skill is None or skill.on_low_confidence != ESCALATE or skill.threshold is None or not skill.labels:
+            return None
+        bare = structs.replace(skill, threshold=None, backend="", model="", adapter=None)
+        return Target(self.get(default), bare)
+
     def names(self) -> list[str]:
         """Every name that `model` may take, `auto` first."""
         listed = [AUTO]
@@ -118,19 +136,30 @@ class Pool:
             f"No model {model[:80]!r} here.{hint} GET /v1/models or `concertino specialists` lists them.", param="model"
         )
 
-    async def start(self) -> None:
-        """Start every backend at once. If one fails, those that came up are closed again."""
+    async def start(self, running: "Pool | None" = None) -> None:
+        """Start every backend at once, but those that `running` has. If one fails, those that came up are closed."""
+        fresh = self.not_in(running) if running is not None else list(self.backends.values())
         try:
-            await asyncio.gather(*(backend.start() for backend in self.backends.values()))
+            await asyncio.gather(*(backend.start() for backend in fresh))
         except BaseException:
-            await self.close()
+            await close_all(fresh)
             raise
 
+    def not_in(self, *others: "Pool") -> list[Backend]:
+        """The backends that none of the others has."""
+        kept = {id(backend) for other in others for backend in other.backends.values()}
+        return [backend for backend in self.backends.values() if id(backend) not in kept]
+
     async def close(self) -> None:
-        await asyncio.gather(*(backend.close() for backend in self.backends.values()), return_exceptions=True)
+        await close_all(self.backends.values())
 
     def health(self) -> dict[str, Health]:
         return {name: backend.health() for name, backend in self.backends.items()}
+
+
+async def close_all(backends: Iterable[Backend]) -> None:
+    """Close backends at once; one that fails to close keeps none of the others open."""
+    await asyncio.gather(*(backend.close() for backend in backends), return_exceptions=True)
 
 
 def as_run(card: SpecialistCard, skill: SkillCard | None = None) -> SpecialistCard:
