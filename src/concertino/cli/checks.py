@@ -20,6 +20,7 @@ from concertino.models.catalogue import load_catalogue
 from concertino.models.inventory import EMBEDDED, needed
 from concertino.models.sources.base import size
 from concertino.models.store import Store, existing_parent
+from concertino.registry import Overlay, lay_over
 
 _ENGINE_OVERHEAD = 256 * 1024 * 1024
 """An engine's own memory beside its weights and its prompt cache: buffers and the conversations at work."""
@@ -50,8 +51,11 @@ def examine(config_path: str | None, verify: bool) -> tuple[Finding, ...]:
         settings = config.load(config_path)
     except ConfigurationError as error:
         return (*found, Finding("configuration", State.PROBLEM, error.message, "Mend the file, then run this again."))
+    overlay = lay_over(settings)
+    settings = overlay.settings
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "configuration": lambda: _configuration(settings, config_path),
+        "registry": lambda: _registry(overlay),
         "home": lambda: _home(settings),
         "models": lambda: _models(settings, verify),
         "memory": lambda: _memory(settings),
@@ -106,9 +110,22 @@ def _configuration(settings: Settings, config_path: str | None) -> Iterator[Find
     engineless(settings)  # the router's weights and the detectors are read
     yield Finding("configuration", State.OK, f"{where}: {len(settings.specialists)} specialists; the router is whole")
     for card in settings.specialists:
-        if card.adapter and not Path(card.adapter).expanduser().is_file():
-            said = f"The adapter of {card.name} is not at {card.adapter}."
-            yield Finding("configuration", State.PROBLEM, said, f"Correct specialists.{card.name}.adapter.")
+        named = {card.name: card.adapter, **{f"{card.name}.skills.{one.name}": one.adapter for one in card.skills}}
+        for where, adapter in named.items():
+            if adapter and not Path(adapter).expanduser().exists():
+                said = f"The adapter of {where} is not at {adapter}."
+                yield Finding("configuration", State.PROBLEM, said, f"Correct specialists.{where}.adapter.")
+
+
+def _registry(overlay: Overlay) -> Iterator[Finding]:
+    for problem in overlay.problems:
+        remedy = "Until then the version before it, or the prompted skill, serves: promote it again, or roll it back."
+        yield Finding("registry", State.PROBLEM, problem.message, remedy)
+    if overlay.served or not overlay.problems:
+        origins = [served.origin for served in overlay.served]
+        counted = ", ".join(f"{origins.count(origin)} {origin}" for origin in dict.fromkeys(origins))
+        said = f"{counted}; every file verified" if counted else "no version of a skill serves"
+        yield Finding("registry", State.OK, said)
 
 
 def _home(settings: Settings) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from concertino.errors import ModelCorrupt
 from concertino.models import Store, load_catalogue
 from concertino.models.inventory import Row, inventory
 from concertino.models.sources import size
+from concertino.registry import overlay
 
 Config = Annotated[str | None, typer.Option("--config", "-c", help="Configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -26,7 +27,7 @@ def models(context: typer.Context, config_path: Config = None, as_json: Json = F
         return
     settings = config.load(config_path)
     store = Store(settings.home_path)
-    rows = inventory(load_catalogue(settings.home_path), store, settings)
+    rows = inventory(load_catalogue(settings.home_path), store, overlay(settings))
     usage = store.usage()
     if as_json:
         typer.echo(msgspec.json.encode({"store": str(store.root), "models": rows, "disk": usage}))

@@ -13,6 +13,7 @@ from concertino.models import Entry, Store, load_catalogue
 from concertino.models.inventory import needed
 from concertino.models.pull import Pulled, Puller
 from concertino.models.sources import Step, size
+from concertino.registry import overlay
 
 
 class Bars:
@@ -50,7 +51,7 @@ def pull(
     """Fetch base models into the store and verify them. Interrupted, it goes on where it stopped."""
     settings = config.load(config_path)
     catalogue = load_catalogue(settings.home_path)
-    wanted = list(catalogue.entries) if everything else list(dict.fromkeys(names or needed(settings)))
+    wanted = list(catalogue.entries) if everything else list(dict.fromkeys(names or needed(overlay(settings))))
     entries: list[Entry] = [catalogue.entry(name) for name in wanted]
     store = Store(settings.home_path)
     done = pull_shown(store, entries)

@@ -87,7 +87,9 @@ def run(
     with jsonl.opened(lines) as file, _written(out) as target, asyncio.Runner() as runner:
         session = answerer(settings, where, api_key)
         if where is None:
-            _check_skill(skill, _skills(settings))
+            from concertino.registry import lay_over
+
+            _check_skill(skill, _skills(lay_over(settings).settings))
         team = runner.run(session.__aenter__())
         try:
             if where is not None:

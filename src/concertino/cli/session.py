@@ -100,10 +100,11 @@ async def started_team(settings: Settings) -> AsyncIterator["Service"]:
     from concertino.models.inventory import needed
     from concertino.models.store import Store
     from concertino.orchestrator.compose import compose
+    from concertino.registry import lay_over
 
     # Embedding models answer nobody here, so they need not be loaded.
     settings = structs.replace(settings, embeddings=())
-    names = list(needed(settings))
+    names = list(needed(lay_over(settings).settings))
     missing = [name for name in names if Store(settings.home_path).manifest(name) is None]
     if missing:
         here = "is" if len(missing) == 1 else "are"

@@ -11,6 +11,7 @@ from concertino.cli import output
 from concertino.cli.session import ConfigOption, JsonOption
 from concertino.config import SpecialistCard
 from concertino.errors import UnknownModel
+from concertino.registry import Served, lay_over
 
 
 def specialists(
@@ -28,10 +29,13 @@ def specialists(
       concertino specialists legal
       concertino specialists --json | jq -r '.[].name'
     """
-    settings = config.load(config_path)
+    found = lay_over(config.load(config_path))
+    for problem in found.problems:
+        output.say(f"Not served: {problem.message}")
+    settings, served = found.settings, found.by_skill()
     if name is None:
         if as_json:
-            output.print_json([as_object(card) for card in settings.specialists])
+            output.print_json([as_object(card, served) for card in settings.specialists])
             return
         titles = ("name", "kind", "base", "skills", "cleared for", "evaluation")
         output.print_table(titles, [_row(card) for card in settings.specialists])
@@ -43,9 +47,9 @@ def specialists(
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise UnknownModel(f"No specialist {name!r}.{hint} The team: {', '.join(names)}.", param="name")
     if as_json:
-        output.print_json(as_object(card))
+        output.print_json(as_object(card, served))
     else:
-        output.print_text(in_full(card))
+        output.print_text(in_full(card, served))
 
 
 def kind(card: SpecialistCard) -> str:
@@ -53,13 +57,16 @@ def kind(card: SpecialistCard) -> str:
     return "tuned" if card.adapter else "prompted"
 
 
-def as_object(card: SpecialistCard) -> dict[str, Any]:
-    """The card as JSON, with its kind and the domains that it really serves."""
+def as_object(card: SpecialistCard, served: dict[str, Served]) -> dict[str, Any]:
+    """The card as JSON, with its kind, the domains that it really serves, and where its skills' versions are from."""
     fields: dict[str, Any] = msgspec.to_builtins(card)
+    for skill in fields["skills"]:
+        version = served.get(f"{card.name}/{skill['name']}")
+        skill["origin"] = version.origin if version else "configured"
     return fields | {"kind": kind(card), "domains": list(card.serves)}
 
 
-def in_full(card: SpecialistCard) -> str:
+def in_full(card: SpecialistCard, served: dict[str, Served]) -> str:
     """The card for a person."""
     measured = card.evaluation
     rows = [
@@ -76,7 +83,14 @@ def in_full(card: SpecialistCard) -> str:
         rows.append(("", f"measured on {measured.date}"))
     lines = [card.name, card.description.strip(), "", *(f"{title:<12} {value}" for title, value in rows)]
     for skill in card.skills:
-        lines += ["", f"{card.name}/{skill.name}", f"  {skill.description.strip()}"]
+        name = f"{card.name}/{skill.name}"
+        lines += ["", name, f"  {skill.description.strip()}"]
+        if name in served:
+            lines.append(f"  version {served[name].label}, tuned, on {skill.model}")
+        elif skill.adapter or skill.model:
+            lines.append(f"  {'tuned' if skill.adapter else 'prompted'}, on {card.as_run(skill).model}")
+        if skill.evaluation:
+            lines.append(f"  evaluation: {skill.evaluation.summary}")
         if skill.labels:
             lines.append(f"  labels ({len(skill.labels)}): {', '.join(skill.labels)}")
         elif skill.json_schema is not None:
@@ -84,12 +98,13 @@ def in_full(card: SpecialistCard) -> str:
         else:
             lines.append("  answers in free text")
         if skill.labels:
-            sure = "none: it never abstains" if skill.threshold is None else f"{skill.threshold:g}"
+            below = "escalates" if skill.on_low_confidence == "escalate" else "abstains"
+            sure = "none: it never abstains" if skill.threshold is None else f"{skill.threshold:g}; it {below} below"
             lines.append(f"  threshold: {sure}")
     return "\n".join(lines)
 
 
 def _row(card: SpecialistCard) -> tuple[str, ...]:
-    skills = ", ".join(skill.name for skill in card.skills) or "-"
+    skills = ", ".join(f"{skill.name} (tuned)" if skill.adapter else skill.name for skill in card.skills) or "-"
     measured = card.evaluation.summary if card.evaluation else "not measured"
     return card.name, kind(card), card.model, skills, ", ".join(card.compliance) or "-", measured

@@ -1,7 +1,9 @@
 """`concertino up`: the whole team behind one endpoint, in the foreground."""
 
 import asyncio
+import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,9 +59,14 @@ def up(
         )
     # Before the models: nobody shall wait for a gigabyte to hear that the port is taken.
     claim_port(gateway.host, gateway.port)
+    from concertino.registry import lay_over
+
+    team = lay_over(settings).settings
     if not no_pull:
-        _pull_missing(settings)
-    served = asyncio.run(_serve(settings, as_json))
+        _pull_missing(team)
+    logging.basicConfig(format="concertino: %(message)s", stream=sys.stderr)
+    logging.getLogger("concertino.registry").setLevel(logging.INFO)  # a version that begins to serve is news
+    served = asyncio.run(_serve(settings, team, as_json))
     output.say("Stopped." if served else "Stopped before the team was ready.")
 
 
@@ -99,7 +106,7 @@ def _is_here(store: "Store", name: str) -> bool:
     return True
 
 
-async def _serve(settings: Settings, as_json: bool) -> bool:
+async def _serve(settings: Settings, team: Settings, as_json: bool) -> bool:
     """Serve until a signal comes; returns whether the team ever was ready."""
     from concertino.gateway.keys import Authenticator
     from concertino.gateway.server import serve
@@ -107,12 +114,12 @@ async def _serve(settings: Settings, as_json: bool) -> bool:
     from concertino.orchestrator.compose import compose
 
     ready: list[str] = []
-    with output.Spinner(f"Loading {', '.join(needed(settings)) or 'the team'}") as loading:
+    with output.Spinner(f"Loading {', '.join(needed(team)) or 'the team'}") as loading:
 
         def announce(url: str) -> None:
             loading.stop()
             ready.append(url)
-            _announce(settings, url, as_json)
+            _announce(team, url, as_json)
 
         gateway, service = settings.gateway, compose(settings)
         watching = asyncio.ensure_future(_say_when_draining(service))

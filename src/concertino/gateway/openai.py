@@ -107,8 +107,20 @@ def _models(call: Call) -> list[dict[str, Any]]:
             )
         )
         for skill in card.skills:
-            about = {"labels": list(skill.labels), "threshold": skill.threshold}
-            rows.append(row(f"{card.name}/{skill.name}", "skill", skill.description, **about))
+            name = f"{card.name}/{skill.name}"
+            target = call.service.pool.target(name)
+            assert target is not None
+            about = {
+                "labels": list(skill.labels),
+                "threshold": skill.threshold,
+                "on_low_confidence": skill.on_low_confidence,
+                "base": target.specialist.card.model,
+                "model_hash": target.specialist.model_hash,
+                "tuned": target.specialist.card.adapter is not None,
+                "version": skill.version or None,
+                "evaluation": msgspec.to_builtins(skill.evaluation),
+            }
+            rows.append(row(name, "skill", skill.description, **about))
     rows += [row(card.model, "embedding", "Texts to vectors.") for card in call.service.settings.embeddings]
     return rows
 
