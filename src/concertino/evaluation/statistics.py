@@ -53,9 +53,7 @@ def wilson(right: int, rows: int) -> Interval:
     share, z2 = right / rows, Z95 * Z95
     centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
     half = Z95 * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows * rows)) / (1 + z2 / rows)
-    return Interval(
-        0.0 if right == 0 else max(0.0, centre - half), 1.0 if right == rows else min(1.0, centre + half)
-    )
+    return Interval(0.0 if right == 0 else max(0.0, centre - half), 1.0 if right == rows else min(1.0, centre + half))
 
 
 def upper_bound(errors: int, rows: int, confidence: float = 0.95) -> float:

@@ -1,0 +1,91 @@
+"""concertino evaluate: a trained run -> how good, against what, at what cost, and when it should abstain."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from concertino import config
+from concertino.cli import output
+
+if TYPE_CHECKING:
+    from concertino.models import Store
+    from concertino.recipe import Recipe
+
+
+def evaluate(
+    recipe: Annotated[Path, typer.Argument(help="The recipe.")],
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="Folder that `concertino curate` wrote; default: datasets/NAME.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Folder that `concertino train` wrote; default: runs/NAME.")
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Rows at most, drawn by a hash; 0: all.")] = 0,
+    part: Annotated[str, typer.Option("--part", help="test, or dev for choosing without looking at test.")] = "test",
+    generalist: Annotated[bool, typer.Option(help="Run the recipe's generalist with its best prompt.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Run TF-IDF, nearest neighbours and the untuned encoder.")] = True,
+    task: Annotated[
+        Path | None, typer.Option("--task", help="Run the specialist on an lm-evaluation-harness task file instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a trained skill against its base, the generalist and the classical baselines, on the same rows.
+
+    Calibrates it first: a temperature, and a threshold below which it abstains. The report lies in RUN/evaluation as
+    evaluation.json, report.md and report.html. An interrupted evaluation goes on where it stopped.
+
+    \b
+    Examples:
+      concertino evaluate recipes/finance/sentiment.yaml
+      concertino evaluate recipes/finance/sentiment.yaml --part dev --no-generalist
+      concertino evaluate recipes/legal/overruling.yaml --task tasks/overruling.yaml
+    """
+    from concertino.models import Store
+    from concertino.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    settings = config.load()
+    folder = run or Path("runs") / loaded.name
+    store = Store(settings.home_path)
+    if part not in ("test", "dev"):
+        raise typer.BadParameter(f"{part!r} must be test or dev.", param_hint="--part")
+    if task is not None:
+        _run_task(task, loaded, folder, store, rows, as_json)
+        return
+    from concertino.datasets.folder import Part, open_dataset
+    from concertino.evaluation.evaluate import Options
+    from concertino.evaluation.evaluate import evaluate as measure
+    from concertino.evaluation.report import markdown
+
+    mine, other = settings.card(loaded.specialist), settings.card(settings.router.default)
+    options = Options(
+        rows=rows,
+        part=Part(part),
+        generalist=generalist,
+        baselines=baselines,
+        price=mine.price if mine else config.Price(),
+        generalist_price=other.price if other else config.Price(),
+        command=shlex.join(["concertino", *sys.argv[1:]]),
+    )
+    opened = open_dataset(dataset or Path("datasets") / loaded.name)
+    report = measure(loaded, opened, folder, store, options, output.say)
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_text(markdown(report), end="")
+    output.say(f"Written to {folder / 'evaluation'}: evaluation.json, report.md, report.html, predictions.jsonl")
+
+
+def _run_task(task: Path, recipe: "Recipe", folder: Path, store: "Store", rows: int, as_json: bool) -> None:
+    from concertino.evaluation.harness import run_task
+
+    report = run_task(task, recipe, folder, store, rows, output.say)
+    if as_json:
+        output.print_json(report)
+        return
+    for name, value in report.metrics.items():
+        output.print_text(f"{report.task}  {name} {value.value:.4f} ({value.lower:.4f} to {value.upper:.4f})")
+    output.print_text(f"{report.rows} rows, {report.format_failures} format failures")

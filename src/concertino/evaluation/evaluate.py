@@ -1,0 +1,370 @@
+"""`concertino evaluate`: a specialist, its base, the generalist and the classical baselines on the same rows."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from concertino.backends.base import ModelUse
+from concertino.config import Price
+from concertino.datasets.folder import Dataset, Part, Row
+from concertino.errors import EvaluationRefused
+from concertino.evaluation import classical, embedding, generalist
+from concertino.evaluation.calibration import Scores, apply_threshold
+from concertino.evaluation.checks import check_overlap, check_same_data, record_look
+from concertino.evaluation.cost import Energy, describe_machine
+from concertino.evaluation.forgetting import OF_ENCODERS, measure_forgetting
+from concertino.evaluation.measured import Answered, by_label, compare_all, confusions, group_of, measure
+from concertino.evaluation.metrics import reliability, risk_coverage
+from concertino.evaluation.page import write_page
+from concertino.evaluation.prompting import Prompt
+from concertino.evaluation.report import write_markdown
+from concertino.evaluation.results import (
+    FOLDER,
+    REPORT,
+    Calibration,
+    EvaluationReport,
+    Forgetting,
+    Kind,
+    Looks,
+    OutOfScope,
+    PromptTried,
+)
+from concertino.evaluation.running import Engine, Kept, Note, Prediction, adapter_hash, engine_for
+from concertino.evaluation.specialist import Specialist, calibrate, specialist_of
+from concertino.evaluation.tasks.base import Task
+from concertino.evaluation.tasks.labels import LabelTask
+from concertino.evaluation.tasks.text import TextTask
+from concertino.models import Store
+from concertino.models.adapters import AdapterManifest, read_adapter
+from concertino.recipe import Recipe
+from concertino.training.result import ADAPTER
+from concertino.training.routing_figures import auroc
+
+_SUREST = 10
+
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    """What of an evaluation is run."""
+
+    rows: int = 0
+    """Rows of the part at most, drawn by a hash; 0 is all."""
+    part: Part = Part.TEST
+    generalist: bool = True
+    baselines: bool = True
+    selection_rows: int = 24
+    """Dev rows on which the generalist's prompt is chosen."""
+    price: Price = Price()
+    """Of the specialist."""
+    generalist_price: Price = Price()
+    command: str = ""
+    """The command that repeats this, for the report."""
+
+
+def evaluate(
+    recipe: Recipe, dataset: Dataset, run_folder: Path, store: Store, options: Options, note: Note
+) -> EvaluationReport:
+    """Measure a run and write RUN/evaluation/{evaluation.json, report.md, report.html, predictions.jsonl}.
+
+    The temperature is written into the run's adapter.json. What was predicted before is not predicted again. Raises
+    EvaluationRefused where the figures would mean nothing, ModelMissing where a model is not pulled.
+    """
+    if options.part not in (Part.TEST, Part.DEV):
+        raise EvaluationRefused(f"The part {options.part} is not one to measure on; use test, or dev for choosing.")
+    if recipe.name != dataset.manifest.name:
+        raise EvaluationRefused(f"The recipe is for {recipe.name}, and the dataset holds {dataset.manifest.name}.")
+    check_same_data(run_folder, dataset)
+    rows = sample(check_overlap(dataset, options.part), options.rows)
+    with asyncio.Runner() as runner:
+        return _Evaluation(recipe, dataset, run_folder, store, options, note, runner).run(rows)
+
+
+def sample(rows: Sequence[Row], most: int) -> list[Row]:
+    """The first `most` rows in the order of a hash (0: all); a smaller sample is a part of every larger one."""
+    ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{row.id}\n{row.text}".encode("utf-8", "replace")).digest())
+    return ranked[:most] if most else ranked
+
+
+def task_for(recipe: Recipe, labels: tuple[str, ...]) -> Task:
+    """The task that a recipe describes."""
+    if recipe.free_text or not labels:
+        return TextTask(recipe.name, recipe.evaluation.metric)
+    return LabelTask(recipe.name, labels)
+
+
+class _Evaluation:
+    """One evaluation: the state that its steps share."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        run_folder: Path,
+        store: Store,
+        options: Options,
+        note: Note,
+        runner: asyncio.Runner,
+    ) -> None:
+        self.recipe, self.dataset, self.options, self.note = recipe, dataset, options, note
+        self.store, self.run_folder, self._runner = store, run_folder, runner
+        self.folder = run_folder / FOLDER
+        self.cache = self.folder / "cache"
+        self.labels: tuple[str, ...] = () if recipe.free_text else read_adapter(run_folder / ADAPTER).labels
+        self.task = task_for(recipe, self.labels)
+
+    def run(self, rows: list[Row]) -> EvaluationReport:
+        for name in self._models():
+            self.store.require(name)  # before the first hour, not after it
+        calibration = self._runner.run(
+            calibrate(self.recipe, self.dataset, self.run_folder, self.store, self.task, self.note)
+        )
+        manifest = read_adapter(self.run_folder / ADAPTER)
+        adapter = adapter_hash(self.run_folder / ADAPTER)
+        looks = Looks(0, 0)
+        if self.options.part is Part.TEST:
+            looks = record_look(self.run_folder, self.dataset.manifest.content, adapter)
+        prompted = rows[: self.recipe.evaluation.generalist_rows]
+        specialist, others, outside, forgetting = self._runner.run(
+            self._specialist(manifest, rows, prompted, calibration)
+        )
+        prompts: list[PromptTried] = []
+        if self.options.baselines or self.options.generalist:
+            more, prompts = self._with_vectors(manifest, rows, prompted)
+            others += more
+        report = self._assemble(
+            manifest, adapter, looks, specialist, others, calibration, outside, forgetting, prompts, len(prompted)
+        )
+        self._write(report, [specialist, *others])
+        return report
+
+    def _models(self) -> list[str]:
+        wanted = [embedding.MODEL] if self.options.baselines or self.options.generalist else []
+        return [*wanted, self.recipe.evaluation.generalist] if self.options.generalist else wanted
+
+    async def _specialist(
+        self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row], calibration: Calibration
+    ) -> tuple[Answered, list[Answered], OutOfScope | None, Forgetting]:
+        others: list[Answered] = []
+        async with specialist_of(self.recipe, self.run_folder, self.store) as specialist:
+            found = await specialist.answer([row.text for row in rows], "specialist", self.note)
+            about = f"{manifest.base} with a LoRA adapter of rank {manifest.rank}"
+            answered = self._answered("specialist", Kind.SPECIALIST, about, rows, found, self.options.price)
+            outside = await self._outside(specialist, answered, calibration)
+            forgetting = Forgetting(False, OF_ENCODERS)
+            if manifest.engine == "causal":
+                base = await specialist.answer([row.text for row in prompted], "untuned base", self.note, tuned=False)
+                how = "constrained to the labels" if self.labels else "with the instruction alone"
+                about = f"{manifest.base} without the adapter, {how}"
+                others.append(self._answered("untuned base", Kind.BASE, about, prompted, base, self.options.price))
+                assert specialist.card.adapter is not None
+                forgetting = await measure_forgetting(specialist.engine, specialist.card.adapter, self.cache, self.note)
+        return answered, others, outside, forgetting
+
+    async def _outside(self, specialist: Specialist, inside: Answered, calibration: Calibration) -> OutOfScope | None:
+        texts = [row.text for row in self.dataset.rows(Part.BACKGROUND) if row.group == Part.TEST]
+        scores = inside.scores
+        if not texts or scores is None:
+            return None
+        found = await specialist.answer(texts, "specialist on texts of other domains", self.note)
+        confidence = np.asarray([item.confidence for item in found], float)
+        mine = np.concatenate([np.ones(len(scores.confidence), bool), np.zeros(len(confidence), bool)])
+        threshold = calibration.threshold
+        surest = np.argsort(-confidence)[:_SUREST]
+        return OutOfScope(
+            rows=len(texts),
+            answered=float((confidence >= threshold).mean()) if threshold is not None else None,
+            auroc=float(auroc(np.concatenate([scores.confidence, confidence]), mine)),
+            examples=[(texts[place], found[place].text, float(confidence[place])) for place in surest],
+        )
+
+    def _with_vectors(
+        self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row]
+    ) -> tuple[list[Answered], list[PromptTried]]:
+        """The runners that need the base encoder's vectors of the training rows."""
+        opened = engine_for("encoder", self.store, ModelUse(embedding.MODEL, context_tokens=512, embed=True))
+        engine = self._runner.run(opened.__aenter__())
+        try:
+            train = list(self.dataset.rows(Part.TRAIN))
+            dev = list(self.dataset.rows(Part.DEV))
+            vectors = self._embed(engine, train)
+            neighbours = embedding.Neighbours(train, vectors)
+            found = self._classical(manifest, engine, rows, neighbours, dev) if self.options.baselines else []
+            prompts: list[PromptTried] = []
+            if self.options.generalist:
+                chosen = sample(dev or train, self.options.selection_rows)
+                both = (self._embed(engine, chosen), self._embed(engine, prompted))
+                asked, prompts = self._runner.run(self._generalist(neighbours, chosen, prompted, both))
+                found.append(asked)
+            return found, prompts
+        finally:
+            self._runner.run(opened.__aexit__(None, None, None))
+
+    def _embed(self, engine: Engine, rows: Sequence[Row]) -> np.ndarray:
+        texts = [row.text for row in rows]
+        return self._runner.run(embedding.embed(engine, texts, self.cache, self.note))
+
+    def _classical(
+        self,
+        manifest: AdapterManifest,
+        engine: Engine,
+        rows: list[Row],
+        neighbours: embedding.Neighbours,
+        dev: list[Row],
+    ) -> list[Answered]:
+        dev_vectors = self._embed(engine, dev) if dev else np.zeros((0, neighbours.vectors.shape[1]), np.float32)
+        self._runner.run(engine.start())
+
+        def vector_of(text: str) -> np.ndarray:
+            return np.asarray(self._runner.run(engine.backend.embed(embedding.MODEL, [text])).vectors[0], np.float32)
+
+        train = neighbours.rows
+        fits: list[tuple[str, Kind, Callable[[], classical.Fitted]]] = [
+            ("TF-IDF", Kind.CLASSICAL, lambda: classical.fit_tfidf(train, dev, self.note)),
+            ("embedding kNN", Kind.CLASSICAL, lambda: classical.fit_nearest(neighbours, dev, dev_vectors, vector_of)),
+        ]
+        if manifest.engine == "encoder":
+            fits.append(
+                (
+                    "untuned base",
+                    Kind.BASE,
+                    lambda: classical.fit_frozen(train, neighbours.vectors, dev, dev_vectors, vector_of, self.note),
+                )
+            )
+        identity = f"{self.dataset.manifest.content}\n{engine.model_hash}"
+        found = []
+        for name, kind, fit in fits:
+            kept = Kept(self.cache / f"{name.replace(' ', '-').lower()}-{kind}.jsonl")
+            about, predictions = classical.predict_kept(name, identity, rows, kept, fit)
+            found.append(self._answered(name, kind, about, rows, predictions, Price()))
+        return found
+
+    async def _generalist(
+        self, neighbours: embedding.Neighbours, chosen: list[Row], prompted: list[Row], vectors: tuple[Any, Any]
+    ) -> tuple[Answered, list[PromptTried]]:
+        async with generalist.generalist_engine(self.recipe, self.store) as engine:
+            asking = generalist.Asking(self.recipe, self.labels, self.task, engine, neighbours, self.cache)
+            best, tried = await generalist.best_prompt(asking, chosen, vectors[0], self.note)
+            predictions, answers = await asking.answer(best, prompted, vectors[1], self.note)
+        return self._generalist_answered(best, prompted, predictions, answers), tried
+
+    def _generalist_answered(
+        self, best: Prompt, rows: list[Row], predictions: list[Prediction], answers: list[str | None]
+    ) -> Answered:
+        right = [self.task.right(row, answer) for row, answer in zip(rows, answers, strict=True)]
+        about = f"{self.recipe.evaluation.generalist}, {best.name}: the best of the prompts tried on dev"
+        price = self.options.generalist_price
+        return Answered("generalist", Kind.GENERALIST, about, rows, predictions, answers, right, price)
+
+    def _answered(
+        self, name: str, kind: Kind, about: str, rows: list[Row], predictions: list[Prediction], price: Price
+    ) -> Answered:
+        """Constrained answers are read as they stand; free ones by the task."""
+        answers = [
+            (item.text if item.text in self.labels else None) if self.labels else self.task.read(row, item.text)
+            for row, item in zip(rows, predictions, strict=True)
+        ]
+        right = [self.task.right(row, answer) for row, answer in zip(rows, answers, strict=True)]
+        return Answered(name, kind, about, rows, predictions, answers, right, price)
+
+    def _assemble(
+        self,
+        manifest: AdapterManifest,
+        adapter: str,
+        looks: Looks,
+        specialist: Answered,
+        others: list[Answered],
+        calibration: Calibration,
+        outside: OutOfScope | None,
+        forgetting: Forgetting,
+        prompts: list[PromptTried],
+        shared: int,
+    ) -> EvaluationReport:
+        metric, everyone = self.recipe.evaluation.metric, [specialist, *others]
+        scored: list[tuple[str, Scores]] = [
+            (item.name, item.scores) for item in everyone if item.scores is not None and len(item.rows) >= 20
+        ]
+        mine = specialist.scores
+        threshold = calibration.threshold
+        groups = len({group_of(row) for row in specialist.rows})
+        return EvaluationReport(
+            name=self.recipe.name,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            part=self.options.part,
+            engine=manifest.engine,
+            base=manifest.base,
+            metric=metric,
+            recipe_digest=self.recipe.digest,
+            dataset_content=self.dataset.manifest.content,
+            adapter=adapter,
+            rows=len(specialist.rows),
+            shared_rows=shared,
+            groups=groups,
+            runners=[measure(item, metric, self.labels) for item in everyone],
+            comparisons=compare_all(specialist, others, metric, self.labels),
+            calibration=calibration,
+            on_test=apply_threshold(mine, threshold) if mine is not None and threshold is not None else None,
+            out_of_scope=outside,
+            labels=by_label(specialist, others, self.labels),
+            confusions=confusions(specialist),
+            forgetting=forgetting,
+            prompts=prompts,
+            looks=looks,
+            energy=Energy().note,
+            machine=describe_machine(),
+            command=self.options.command,
+            notes=self._notes(specialist, others, groups),
+            curves={name: risk_coverage(item.confidence, item.right) for name, item in scored},
+            reliability=reliability(mine.confidence, mine.right) if mine is not None else [],
+        )
+
+    def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:
+        notes = []
+        if self.dataset.manifest.recipe_digest != self.recipe.digest:
+            notes.append("The recipe was changed after the dataset was curated.")
+        if groups < len(specialist.rows):
+            notes.append(
+                f"{len(specialist.rows)} rows come in {groups} groups: intervals of differences draw whole groups; "
+                "Wilson's intervals and McNemar's test take rows as independent."
+            )
+        if 0 < self.options.rows < self.dataset.manifest.parts[self.options.part].rows:
+            notes.append(f"A sample of {len(specialist.rows)} rows, not all of the part.")
+        unread = sum(item.too_long for answered in [specialist, *others] for item in answered.predictions)
+        if unread:
+            notes.append(f"{unread} texts did not fit a model and count as format failures.")
+        return notes
+
+    def _write(self, report: EvaluationReport, everyone: list[Answered]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        encoder = msgspec.json.Encoder()
+        with (self.folder / "predictions.jsonl").open("wb") as file:
+            for answered in everyone:
+                for line in _lines(answered):
+                    file.write(encoder.encode(line) + b"\n")
+        write_markdown(self.folder / "report.md", report)
+        write_page(self.folder / "report.html", report)
+        partial = self.folder / f".{REPORT}.partial"
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        partial.replace(self.folder / REPORT)
+
+
+def _lines(answered: Answered) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": row.id,
+            "group": group_of(row),
+            "runner": answered.name,
+            "expected": list(row.labels) or [row.answer],
+            "answer": answer,
+            "right": right,
+            "confidence": item.confidence,
+        }
+        for row, answer, right, item in zip(
+            answered.rows, answered.answers, answered.right, answered.predictions, strict=True
+        )
+    ]

@@ -1,0 +1,72 @@
+"""The generalist with its best prompt: tried on a few dev rows, then run on the test rows."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import numpy as np
+
+from concertino.backends.base import ModelUse
+from concertino.datasets.folder import Row
+from concertino.evaluation.embedding import Neighbours
+from concertino.evaluation.prompting import NEAREST_LABELS_OF, Prompt, ask, prompts_for
+from concertino.evaluation.results import PromptTried
+from concertino.evaluation.running import Asked, Engine, Kept, Note, Prediction, engine_for, predict_all
+from concertino.evaluation.specialist import CONTEXT_TOKENS
+from concertino.evaluation.tasks.base import Task
+from concertino.models import Store
+from concertino.recipe import Recipe
+
+BACKEND = "llamacpp"
+
+
+class Asking:
+    """Asks the generalist of a recipe, by any prompt."""
+
+    def __init__(
+        self, recipe: Recipe, labels: tuple[str, ...], task: Task, engine: Engine, neighbours: Neighbours, cache: Path
+    ) -> None:
+        self.recipe, self.labels, self.task = recipe, labels, task
+        self._engine, self._neighbours, self._cache = engine, neighbours, cache
+
+    async def answer(
+        self, prompt: Prompt, rows: Sequence[Row], vectors: np.ndarray, note: Note
+    ) -> tuple[list[Prediction], list[str | None]]:
+        """Predictions and, read from them, answers; `vectors` are the rows' embeddings."""
+        asked: list[Asked] = []
+        for row, vector in zip(rows, vectors, strict=True):
+            near = [found for found, _ in self._neighbours.nearest(vector, NEAREST_LABELS_OF)]
+            asked.append(ask(prompt, self.recipe, self.labels, self._engine.use.model, row.text, near))
+        kept = Kept(self._cache / "generalist.jsonl")
+        found = await predict_all(self._engine, kept, asked, f"generalist, {prompt.name}", note)
+        answers = [self._read(row, prompt, prediction) for row, prediction in zip(rows, found, strict=True)]
+        return found, answers
+
+    def _read(self, row: Row, prompt: Prompt, prediction: Prediction) -> str | None:
+        if prompt.constrained:
+            return prediction.text if prediction.text in self.labels else None
+        return self.task.read(row, prediction.text)
+
+
+async def best_prompt(
+    asking: Asking, rows: Sequence[Row], vectors: np.ndarray, note: Note
+) -> tuple[Prompt, list[PromptTried]]:
+    """The prompt that gets most of the selection rows right; among equals the one with fewer tokens to read."""
+    prompts = prompts_for(asking.labels)
+    ranked: list[tuple[tuple[int, float], Prompt, int]] = []
+    for prompt in prompts:
+        found, answers = await asking.answer(prompt, rows, vectors, note)
+        right = sum(asking.task.right(row, answer) for row, answer in zip(rows, answers, strict=True))
+        tokens = sum(prediction.prompt_tokens or 0 for prediction in found)
+        ranked.append(((right, -tokens), prompt, sum(answer is None for answer in answers)))
+        note(f"generalist, {prompt.name}: {right} of {len(rows)} right")
+    chosen = max(ranked, key=lambda item: item[0])[1]
+    return chosen, [
+        PromptTried(prompt.name, score[0], len(rows), failures, prompt is chosen) for score, prompt, failures in ranked
+    ]
+
+
+def generalist_engine(recipe: Recipe, store: Store) -> AbstractAsyncContextManager[Engine]:
+    """The engine of the recipe's generalist."""
+    store.require(recipe.evaluation.generalist)
+    return engine_for(BACKEND, store, ModelUse(recipe.evaluation.generalist, (), CONTEXT_TOKENS), parallel=1)

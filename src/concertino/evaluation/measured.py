@@ -1,0 +1,190 @@
+"""Predictions -> figures: one runner's, and two runners' on the rows that both answered."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct, structs
+
+from concertino.config import Price
+from concertino.datasets.folder import Row
+from concertino.evaluation.calibration import Scores
+from concertino.evaluation.metrics import macro_f1, risk_coverage, statistics_of
+from concertino.evaluation.results import Comparison, Confusion, Kind, LabelResult, RunnerResult
+from concertino.evaluation.running import Prediction
+from concertino.evaluation.statistics import compare, holm, mcnemar, resampled_interval, wilson
+from concertino.recipe import Metric
+from concertino.training.routing_figures import auroc, expected_calibration_error
+
+_MOST_CONFUSIONS = 20
+
+
+class Answered(Struct, frozen=True, eq=False):
+    """What a runner made of some rows: an answer each (None: a format failure), and whether it is right."""
+
+    name: str
+    kind: Kind
+    about: str
+    rows: Sequence[Row]
+    predictions: Sequence[Prediction]
+    answers: Sequence[str | None]
+    right: Sequence[bool]
+    price: Price = Price()
+
+    @property
+    def scores(self) -> Scores | None:
+        """Confidences, where every answer has one."""
+        found = [prediction.confidence for prediction in self.predictions]
+        if not found or any(confidence is None for confidence in found):
+            return None
+        return Scores(np.asarray(found, float), np.asarray(self.right, bool))
+
+
+def group_of(row: Row) -> str:
+    """The cluster that a row is drawn with: its group, or itself."""
+    return row.group or row.id
+
+
+def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> RunnerResult:
+    """A runner's figures."""
+    rows, right = len(answered.rows), sum(answered.right)
+    values, figure = statistics_of(answered.rows, answered.answers, answered.right, metric, labels)
+    value = float(figure(values.sum(0)[None])[0])
+    groups = [group_of(row) for row in answered.rows]
+    interval = resampled_interval(values, groups, figure) if metric is Metric.MACRO_F1 else wilson(right, rows)
+    scores, predictions = answered.scores, answered.predictions
+    prompt = _mean([item.prompt_tokens for item in predictions])
+    completion = _mean([item.completion_tokens for item in predictions])
+    price = answered.price
+    priced = (price.prompt or price.completion) and prompt is not None and completion is not None
+    return RunnerResult(
+        name=answered.name,
+        kind=answered.kind,
+        about=answered.about,
+        rows=rows,
+        metric=metric,
+        value=value,
+        lower=interval.lower,
+        upper=interval.upper,
+        right=right,
+        accuracy=right / rows,
+        macro_f1=macro_f1(answered.rows, answered.answers, labels) if labels else None,
+        format_failures=sum(answer is None for answer in answered.answers),
+        cpu_s=_percentile([item.cpu_s for item in predictions], 50),
+        latency_p50_s=_percentile([item.seconds for item in predictions], 50),
+        latency_p95_s=_percentile([item.seconds for item in predictions], 95),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        price_per_1000=((prompt or 0) * price.prompt + (completion or 0) * price.completion) / 1000 if priced else None,
+        currency=price.currency,
+        joules=_mean([item.joules for item in predictions]),
+        ece=expected_calibration_error(scores.confidence, scores.right) if scores else None,
+        aurc=risk_coverage(scores.confidence, scores.right).aurc if scores else None,
+        answer_auroc=_number(auroc(scores.confidence, scores.right)) if scores else None,
+    )
+
+
+def compare_all(
+    specialist: Answered, others: Sequence[Answered], metric: Metric, labels: Sequence[str]
+) -> list[Comparison]:
+    """The specialist against each other runner, on shared rows, with p-values adjusted for all of them."""
+    found = [_compare(specialist, other, metric, labels) for other in others]
+    adjusted = holm([item.p for item in found])
+    return [_with_holm(item, p) for item, p in zip(found, adjusted, strict=True)]
+
+
+def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequence[str]) -> Comparison:
+    theirs = {row.id: place for place, row in enumerate(other.rows)}
+    mine = [place for place, row in enumerate(specialist.rows) if row.id in theirs]
+    yours = [theirs[specialist.rows[place].id] for place in mine]
+    rows = [specialist.rows[place] for place in mine]
+    first_right, second_right = [specialist.right[p] for p in mine], [other.right[p] for p in yours]
+    first, figure = statistics_of(rows, [specialist.answers[p] for p in mine], first_right, metric, labels)
+    second, _ = statistics_of(rows, [other.answers[p] for p in yours], second_right, metric, labels)
+    drawn = compare(first, second, [group_of(row) for row in rows], figure)
+    paired = mcnemar(first_right, second_right)
+    own_cpu = _percentile([specialist.predictions[p].cpu_s for p in mine], 50)
+    their_cpu = _percentile([other.predictions[p].cpu_s for p in yours], 50)
+    bootstrapped = metric is Metric.MACRO_F1
+    return Comparison(
+        name=other.name,
+        rows=len(rows),
+        metric=metric,
+        difference=drawn.difference,
+        lower=drawn.lower,
+        upper=drawn.upper,
+        p=drawn.p if bootstrapped else paired.p,
+        holm_p=1.0,
+        test="paired-bootstrap" if bootstrapped else "mcnemar-exact" if paired.exact else "mcnemar-corrected",
+        only_specialist=paired.first_only,
+        only_other=paired.second_only,
+        discordant=paired.discordant,
+        cpu_ratio=own_cpu / their_cpu if own_cpu is not None and their_cpu else None,
+    )
+
+
+def _with_holm(comparison: Comparison, p: float) -> Comparison:
+    return structs.replace(comparison, holm_p=p)
+
+
+def by_label(specialist: Answered, others: Sequence[Answered], labels: Sequence[str]) -> list[LabelResult]:
+    """The specialist's figures a label, worst recall first. A row counts for the label of its that was answered, or
+    for its first."""
+    truths = [_truth(row, answer) for row, answer in zip(specialist.rows, specialist.answers, strict=True)]
+    found = []
+    for label in labels:
+        actual = sum(truth == label for truth in truths)
+        if not actual:
+            continue
+        predicted = sum(answer == label for answer in specialist.answers)
+        right = sum(truth == label and good for truth, good in zip(truths, specialist.right, strict=True))
+        beside = {}
+        for other in others:
+            theirs = [
+                good
+                for row, answer, good in zip(other.rows, other.answers, other.right, strict=True)
+                if _truth(row, answer) == label
+            ]
+            beside[other.name] = (len(theirs), sum(theirs))
+        found.append(
+            LabelResult(
+                label,
+                actual,
+                right,
+                precision=right / predicted if predicted else 0.0,
+                recall=right / actual,
+                f1=2 * right / (predicted + actual),
+                others=beside,
+            )
+        )
+    return sorted(found, key=lambda item: (item.recall, -item.rows))
+
+
+def confusions(specialist: Answered) -> list[Confusion]:
+    """What is taken for what most often."""
+    counts: dict[tuple[str, str], int] = {}
+    for row, answer, right in zip(specialist.rows, specialist.answers, specialist.right, strict=True):
+        if not right and row.labels:
+            pair = (row.labels[0], answer if answer is not None else "(no answer)")
+            counts[pair] = counts.get(pair, 0) + 1
+    worst = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CONFUSIONS]
+    return [Confusion(truth, answer, rows) for (truth, answer), rows in worst]
+
+
+def _truth(row: Row, answer: str | None) -> str:
+    if not row.labels:
+        return ""
+    return answer if answer is not None and answer in row.labels else row.labels[0]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _percentile(values: Sequence[float | None], percent: float) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.percentile(known, percent)) if known else None
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

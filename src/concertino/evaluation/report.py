@@ -1,0 +1,224 @@
+"""evaluation.json as Markdown, and the sentences that the HTML page shares with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from concertino.evaluation.results import (
+    Abstention,
+    Comparison,
+    EvaluationReport,
+    Kind,
+    LabelResult,
+    PromptTried,
+    RunnerResult,
+)
+
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "exact_match": "exact match",
+    "command_template": "command form",
+}
+RUNNER_TITLES = (
+    "runner", "figure", "95 %", "right", "format failures", "CPU a request", "p50", "p95", "tokens in / out",
+    "1,000 requests", "energy", "ECE", "AURC",
+)  # fmt: skip
+COMPARISON_TITLES = (
+    "against", "rows", "difference", "95 %", "p", "p (Holm)", "test", "specialist alone / other alone", "CPU ratio",
+)  # fmt: skip
+
+PROMPT_TITLES = ("prompt", "right", "format failures", "")
+LABEL_TITLES = ("label", "rows", "precision", "recall", "F1")
+
+
+def verdict(report: EvaluationReport) -> str:
+    """The result in a sentence or two."""
+    mine = next(runner for runner in report.runners if runner.kind is Kind.SPECIALIST)
+    said = f"{METRICS[report.metric]} {mine.value:.1%} ({mine.lower:.1%} to {mine.upper:.1%}) on {mine.rows} rows."
+    better = [item.name for item in report.comparisons if item.lower > 0 and item.holm_p < 0.05]
+    unproven = [item.name for item in report.comparisons if item.name not in better]
+    if better:
+        said += f" Better than {_listed(better)}."
+    if unproven:
+        said += f" Not shown to be better than {_listed(unproven)}."
+    return said
+
+
+def abstention_lines(report: EvaluationReport) -> list[str]:
+    """What was fitted, whether it was feasible, what it does on the evaluated part."""
+    found = report.calibration
+    if found.abstention is Abstention.NOT_APPLICABLE:
+        return [f"No threshold: {found.note}"]
+    lines = [
+        f"Feasibility: {found.base_risk:.1%} of the {found.rows} calibration rows are wrong when all are answered; to "
+        f"err on at most {found.alpha:.1%} of the answers given, at least {found.must_abstain:.1%} must be abstained "
+        "from.",
+        "Thresholds were tested in an order fixed beforehand, from the most confident downward, each at the full "
+        "level, up to the first failure (fixed sequence testing), so that looking at many breaks no promise. "
+        f"{found.tested} were looked at. {found.note}",
+        f"Temperature: {found.temperature:.3f}.",
+    ]
+    if found.threshold is None:
+        return [*lines, "Abstention: infeasible. No threshold is set."]
+    lines.append(
+        f"Threshold {found.threshold:.2f}: on the calibration part {found.coverage:.1%} answered, {found.risk:.2%} of "
+        f"them wrong, at most {found.risk_bound:.2%} with {found.confidence:.0%} confidence."
+    )
+    if (test := report.on_test) is not None:
+        risk = "none" if test.risk is None else f"{test.risk:.2%}"
+        lines.append(
+            f"On {report.part}: {test.coverage:.1%} answered ({test.answered}), {risk} of them wrong ({test.errors})."
+        )
+    return lines
+
+
+def scope_line(report: EvaluationReport) -> str:
+    found = report.out_of_scope
+    if found is None:
+        return "Not measured: the dataset has no background texts of the part test, or the skill has no confidence."
+    answered = (
+        "all are answered, for want of a threshold" if found.answered is None else f"{found.answered:.1%} are answered"
+    )
+    auroc = "unknown" if found.auroc is None else f"{found.auroc:.3f}"
+    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of the confidence {auroc}."
+
+
+def forgetting_line(report: EvaluationReport) -> str:
+    found = report.forgetting
+    if not found.applicable or found.base is None or found.adapted is None:
+        return found.note
+    return (
+        f"{found.rows} general questions: base {found.base:.1%}, with the adapter {found.adapted:.1%} "
+        f"(difference {found.lower:+.1%} to {found.upper:+.1%}, p = {found.p:.3f}), same answer on "
+        f"{found.agreement:.1%}. {found.note}"
+    )
+
+
+def looks_line(report: EvaluationReport) -> str:
+    if report.part != "test":
+        return f"Measured on {report.part}, for choosing; the test part was not looked at."
+    looks = report.looks
+    said = f"The test part was evaluated {looks.evaluations} times from this run folder, by {looks.adapters} adapters."
+    return said if looks.adapters < 2 else f"{said} Choosing among them by these figures makes them too good."
+
+
+def runner_cells(runner: RunnerResult) -> tuple[str, ...]:
+    """One line of the table of runners, below RUNNER_TITLES."""
+    tokens = (
+        "-" if runner.prompt_tokens is None else f"{runner.prompt_tokens:.0f} / {runner.completion_tokens or 0:.0f}"
+    )
+    price = "-" if runner.price_per_1000 is None else f"{runner.price_per_1000:.4g} {runner.currency}"
+    return (
+        runner.name,
+        f"{runner.value:.1%}",
+        f"{runner.lower:.1%} to {runner.upper:.1%}",
+        f"{runner.right} of {runner.rows}",
+        str(runner.format_failures),
+        seconds(runner.cpu_s),
+        seconds(runner.latency_p50_s),
+        seconds(runner.latency_p95_s),
+        tokens,
+        price,
+        "unknown" if runner.joules is None else f"{runner.joules:.2f} J",
+        "-" if runner.ece is None else f"{runner.ece:.3f}",
+        "-" if runner.aurc is None else f"{runner.aurc:.4f}",
+    )
+
+
+def comparison_cells(found: Comparison) -> tuple[str, ...]:
+    """One line of the table of comparisons, below COMPARISON_TITLES."""
+    return (
+        found.name,
+        str(found.rows),
+        f"{found.difference:+.1%}",
+        f"{found.lower:+.1%} to {found.upper:+.1%}",
+        p_value(found.p),
+        p_value(found.holm_p),
+        found.test,
+        f"{found.only_specialist} / {found.only_other}",
+        "-" if found.cpu_ratio is None else f"{found.cpu_ratio:.3g}",
+    )
+
+
+def prompt_cells(tried: PromptTried) -> tuple[str, ...]:
+    """One line of the table of prompts, below PROMPT_TITLES."""
+    chosen = "chosen" if tried.chosen else ""
+    return tried.name, f"{tried.right} of {tried.rows}", str(tried.format_failures), chosen
+
+
+def label_cells(found: LabelResult) -> tuple[str, ...]:
+    """One line of the table of labels, below LABEL_TITLES."""
+    return found.label, str(found.rows), f"{found.precision:.1%}", f"{found.recall:.1%}", f"{found.f1:.1%}"
+
+
+def cost_line(report: EvaluationReport) -> str:
+    return (
+        "Requests were run one at a time. CPU is user and system time of the engine's process and of the one that "
+        "asks, the median of a request; prefix caches work as in serving. What retrieves examples for a few-shot "
+        f"prompt is not counted. Energy: {report.energy}. Machine: {report.machine}."
+    )
+
+
+def markdown(report: EvaluationReport) -> str:
+    """The whole report."""
+    parts = [
+        f"# {report.name}\n\n{verdict(report)}\n",
+        f"Evaluated {report.created} on the part {report.part}: {report.rows} rows, {report.shared_rows} of them for "
+        f"prompted models. {report.engine} adapter `{report.adapter[:12]}` on {report.base}, dataset "
+        f"`{report.dataset_content[:12]}`, recipe `{report.recipe_digest[:12]}`.\n\n{looks_line(report)}\n",
+        f"## Who answers how well ({METRICS[report.metric]})\n\n"
+        + _table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        "\n".join(f"* {runner.name}: {runner.about}." for runner in report.runners) + f"\n\n{cost_line(report)}\n",
+    ]
+    if report.comparisons:
+        parts.append(
+            "## The specialist against each, on shared rows\n\n"
+            + _table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons])
+        )
+    if report.prompts:
+        parts.append(
+            "## Prompts tried for the generalist, on dev\n\n"
+            + _table(PROMPT_TITLES, [prompt_cells(item) for item in report.prompts])
+        )
+    parts.append("## When it answers\n\n" + "\n".join(f"* {line}" for line in abstention_lines(report)) + "\n")
+    parts.append(f"## Texts of other domains\n\n{scope_line(report)}\n")
+    parts.append(f"## Forgetting\n\n{forgetting_line(report)}\n")
+    if report.labels:
+        parts.append("## Labels, worst first\n\n" + _table(LABEL_TITLES, [label_cells(item) for item in report.labels]))
+    if report.confusions:
+        listed = [(item.truth, item.answer, str(item.rows)) for item in report.confusions]
+        parts.append("## Most frequent confusions\n\n" + _table(("is", "was answered as", "rows"), listed))
+    if report.notes:
+        parts.append("## Notes\n\n" + "\n".join(f"* {note}" for note in report.notes) + "\n")
+    if report.command:
+        parts.append(f"Repeat it: `{report.command}`\n")
+    return "\n".join(parts)
+
+
+def write_markdown(path: Path, report: EvaluationReport) -> None:
+    path.write_text(markdown(report), "utf-8")
+
+
+def seconds(value: float | None) -> str:
+    """A duration for people."""
+    if value is None:
+        return "-"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
+
+
+def p_value(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(titles)} |", "|" + " --- |" * len(titles)]
+    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

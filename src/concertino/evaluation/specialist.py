@@ -1,0 +1,113 @@
+"""The specialist of a run folder, asked as serving would ask it; its temperature and its threshold."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+from msgspec import structs
+
+from concertino.backends.base import ModelUse
+from concertino.config import SpecialistCard
+from concertino.datasets.folder import Dataset, Part, Row
+from concertino.evaluation import calibration as calibrating
+from concertino.evaluation.calibration import Scores
+from concertino.evaluation.measured import group_of
+from concertino.evaluation.results import Calibration
+from concertino.evaluation.running import Asked, Engine, Kept, Note, Prediction, engine_for, predict_all
+from concertino.evaluation.tasks.base import Task
+from concertino.models import Store
+from concertino.models.adapters import read_adapter, write_manifest
+from concertino.recipe import Recipe
+from concertino.specialists.pool import as_run
+from concertino.specialists.skills import skill_generation
+from concertino.training.result import ADAPTER
+
+ENGINES = {"encoder": "encoder", "causal": "llamacpp"}
+"""An adapter's engine -> the type of the backend that runs it."""
+CONTEXT_TOKENS = 4096
+_ENOUGH_CHANGE = 0.002
+"""A temperature that would change by less stays, so that calibrating twice changes nothing."""
+
+
+class Specialist:
+    """An adapter with its card and its engine."""
+
+    def __init__(
+        self, recipe: Recipe, engine: Engine, card: SpecialistCard, labels: tuple[str, ...], cache: Path
+    ) -> None:
+        self.recipe = recipe
+        self.engine = engine
+        self.card = card
+        self.skill = recipe.card(labels)
+        self.cache = cache
+
+    async def answer(self, texts: Sequence[str], who: str, note: Note, *, tuned: bool = True) -> list[Prediction]:
+        """One prediction a text; `tuned=False` asks the base without the adapter."""
+        card = self.card if tuned else structs.replace(self.card, adapter=None)
+        can = self.engine.capabilities
+        asked = [Asked(skill_generation(card, self.skill, text, can), self.skill.labels) for text in texts]
+        name = "specialist" if tuned else "base"
+        return await predict_all(self.engine, Kept(self.cache / f"{name}.jsonl"), asked, who, note)
+
+
+@asynccontextmanager
+async def specialist_of(recipe: Recipe, run_folder: Path, store: Store) -> AsyncIterator[Specialist]:
+    """The specialist of a run folder. Raises ConfigurationError for a damaged adapter, ModelMissing for its base."""
+    folder = run_folder / ADAPTER
+    manifest = read_adapter(folder)
+    store.require(manifest.base)
+    backend = ENGINES.get(manifest.engine, manifest.engine)
+    card = as_run(SpecialistCard(recipe.specialist, recipe.description, backend, manifest.base, adapter=str(folder)))
+    use = ModelUse(manifest.base, (card.adapter,) if card.adapter else (), CONTEXT_TOKENS)
+    async with engine_for(backend, store, use) as engine:
+        yield Specialist(recipe, engine, card, manifest.labels, run_folder / "evaluation" / "cache")
+
+
+async def calibrate(
+    recipe: Recipe, dataset: Dataset, run_folder: Path, store: Store, task: Task, note: Note
+) -> Calibration:
+    """Fit the temperature, write it into the adapter's manifest, and fit the threshold.
+
+    The temperature is fitted for the encoder engine only, which divides its logits by it; a causal adapter's
+    confidence is used as it is, and the threshold is on that.
+    """
+    alpha = recipe.evaluation.alpha
+    if not (rows := list(dataset.rows(Part.CALIBRATION))):
+        return calibrating.not_applicable(alpha, "The dataset has no calibration part.")
+    manifest = read_adapter(run_folder / ADAPTER)
+    if not manifest.labels:
+        return calibrating.not_applicable(alpha, "The skill answers with text of its own, which has no confidence.")
+    temperature = manifest.temperature
+    if manifest.engine == "encoder":
+        temperature = await _fit_temperature(recipe, run_folder, store, rows, temperature, note)
+        if abs(temperature - manifest.temperature) > _ENOUGH_CHANGE * manifest.temperature:
+            write_manifest(run_folder / ADAPTER, structs.replace(manifest, temperature=temperature))
+            note(f"temperature {manifest.temperature:.3f} -> {temperature:.3f}")
+        else:
+            temperature = manifest.temperature
+        rows = [row for row in rows if not calibrating.for_temperature(group_of(row))] or rows
+    async with specialist_of(recipe, run_folder, store) as specialist:
+        scores = await _scores(specialist, rows, task, "specialist on the calibration part", note)
+        dev_rows = list(dataset.rows(Part.DEV))
+        dev = await _scores(specialist, dev_rows, task, "specialist on the dev part", note) if dev_rows else None
+    if scores is None:
+        return calibrating.not_applicable(alpha, "The engine gives no confidence.")
+    return calibrating.fit_threshold(scores, dev, alpha, temperature)
+
+
+async def _fit_temperature(
+    recipe: Recipe, run_folder: Path, store: Store, rows: Sequence[Row], before: float, note: Note
+) -> float:
+    chosen = [row for row in rows if calibrating.for_temperature(group_of(row))]
+    async with specialist_of(recipe, run_folder, store) as specialist:
+        found = await specialist.answer([row.text for row in chosen], "specialist for the temperature", note)
+    return calibrating.temperature_for([item.scores for item in found], [row.labels for row in chosen], before)
+
+
+async def _scores(specialist: Specialist, rows: Sequence[Row], task: Task, who: str, note: Note) -> Scores | None:
+    found = await specialist.answer([row.text for row in rows], who, note)
+    if any(item.confidence is None for item in found):
+        return None
+    right = [task.right(row, item.text) for row, item in zip(rows, found, strict=True)]
+    return Scores(np.asarray([item.confidence for item in found], float), np.asarray(right, bool))
