@@ -17,6 +17,12 @@ VERBS = {
     "doctor": "Check this machine and this configuration, and say what to do.",
     "keys": "API keys of the gateway.",
     "audit": "The audit log: who asked, what was decided, and proof of it.",
+    "train": "Train the adapter of a recipe on a curated dataset.",
+    "curate": "Make a dataset of a recipe's sources: clean, deduplicated, split, with a data sheet.",
+    "promote": "Let a trained and evaluated skill serve, if it passes the gate.",
+    "rollback": "Let the version before serve a skill again.",
+    "retire": "Let no version serve a skill any more.",
+    "lineage": "What serves each skill, what served before, and where it came from.",
     "router": "Train the router, and measure it.",
 }
 

@@ -1,0 +1,116 @@
+"""`concertino promote`: a run that earned it begins to serve."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from concertino import config
+from concertino.cli import output
+from concertino.cli.session import ConfigOption, JsonOption
+from concertino.config import Settings
+
+if TYPE_CHECKING:
+    from concertino.registry.candidate import Candidate
+    from concertino.registry.gate import Check
+
+
+def promote(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe of the skill.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Run folder, trained and evaluated; default: runs/NAME.")
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option("--dataset", metavar="DATASET", help="The dataset of the run; default: datasets/NAME."),
+    ] = None,
+    accept: Annotated[
+        str,
+        typer.Option("--accept", metavar="REASON", help="Why it may serve though a classical baseline does as well."),
+    ] = "",
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="A remark for the history.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the gate finds, and change nothing.")] = False,
+    ship: Annotated[
+        Path | None,
+        typer.Option("--ship", metavar="DIR", help="Write the version to DIR/SPECIALIST/SKILL; leave the registry."),
+    ] = None,
+    as_json: JsonOption = False,
+    config_path: ConfigOption = None,
+) -> None:
+    """Let a trained and evaluated skill serve, if it passes the gate.
+
+    It must gain more than the recipe's margin over the version that serves (or over the prompted generalist) with 95 %
+    confidence, lose on no label, cost no more than is allowed, beat the classical baselines, and have been measured on
+    rows that it was not trained on. What runs is exactly what was evaluated, by content hash. A running gateway serves
+    it within seconds; `concertino rollback` takes it back.
+
+    \b
+    Examples:
+      concertino promote recipes/finance/sentiment.yaml --dry-run
+      concertino promote recipes/finance/sentiment.yaml --run runs/sentiment-2 --dataset datasets/finance/sentiment
+    """
+    from concertino.cli.promotion import gather
+    from concertino.recipe import load_recipe
+    from concertino.registry import Registry
+    from concertino.registry.gate import insist, judge
+
+    settings = config.load(config_path)
+    name = load_recipe(recipe).name
+    with output.Spinner(f"Examining {name}"):
+        evidence, candidate = gather(
+            recipe, run or Path("runs") / name, dataset or Path("datasets") / name, settings.home_path, accept
+        )
+        checks = judge(evidence)
+    if not as_json:
+        for check in checks:
+            output.print_text(_as_line(check))
+    if not dry_run:
+        insist(name, checks)
+    version, state = "", "not promoted"
+    if not dry_run and ship is not None:
+        version, state = _ship(ship / name, candidate), f"written to {ship / name}"
+    elif not dry_run:
+        version = Registry(settings.home_path).promote(candidate.version, candidate.files, why or accept).version
+        state = "promoted"
+    if as_json:
+        passed = all(check.passed for check in checks)
+        body = {"skill": name, "passed": passed, "state": state, "version": version or None}
+        output.print_json(body | {"checks": msgspec.to_builtins(checks)})
+    elif version:
+        output.print_text(f"{name} {version[:12]} {state}")
+    if dry_run:
+        output.say("A dry run: nothing was changed.")
+        raise typer.Exit(output.OK if all(check.passed for check in checks) else output.REFUSED)
+    if ship is None:
+        _say_who_serves(settings, name)
+
+
+def _ship(folder: Path, candidate: "Candidate") -> str:
+    """Write the version's folder in place of one that is there; returns the version's content hash."""
+    import shutil
+
+    from concertino.registry.registry import write_version
+
+    draft = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    written = write_version(draft, candidate.version, candidate.files)
+    if folder.exists():
+        shutil.rmtree(folder)
+    draft.rename(folder)
+    return written.version
+
+
+def _as_line(check: "Check") -> str:
+    return f"{'met' if check.passed else 'NOT MET':<8} {check.name:<11} {check.said}"
+
+
+def _say_who_serves(settings: Settings, name: str) -> None:
+    specialist = name.split("/")[0]
+    if settings.card(specialist) is None:
+        output.say(f"This team has no specialist {specialist!r}, so nobody serves it yet: add one to concertino.yaml.")
+        return
+    from concertino.gateway.note import running_gateway
+
+    running = running_gateway(settings)
+    output.say(f"The gateway at {running.url} serves it in a moment." if running else "The next start serves it.")

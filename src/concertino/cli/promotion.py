@@ -1,0 +1,127 @@
+"""What the promotion gate judges by, gathered from a recipe, a run and a dataset."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from concertino.datasets.folder import Dataset, Part, Row, open_dataset
+from concertino.datasets.normalise import words
+from concertino.errors import PromotionRefused, RegistryCorrupt
+from concertino.evaluation.measured import group_of
+from concertino.evaluation.metrics import statistics_of
+from concertino.evaluation.statistics import compare
+from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
+from concertino.models.adapters import file_sha256, read_adapter
+from concertino.models.catalogue import load_catalogue
+from concertino.recipe import Metric, Recipe, load_recipe
+from concertino.registry import Registry
+from concertino.registry.candidate import (
+    PREDICTIONS,
+    Candidate,
+    Prediction,
+    make_candidate,
+    read_predictions,
+    read_report,
+)
+from concertino.registry.gate import SPECIALIST, Evidence, Incumbent, LabelChange
+from concertino.registry.version import ADAPTER, SourceFile
+from concertino.training.result import read_result
+
+DATASHEET = "datasheet.md"
+_SHINGLE = 3
+_PAIRED_SHARE = 0.5
+"""The incumbent counts where it was measured on at least this share of the candidate's test rows."""
+_LEAKS_LISTED = 1000
+
+Shingles = frozenset[tuple[str, ...]]
+
+
+def gather(recipe_file: Path, run: Path, dataset_folder: Path, home: Path, accepted: str) -> tuple[Evidence, Candidate]:
+    """The evidence for the gate, and the version that it is about.
+
+    Raises RecipeInvalid, DataRefused, TrainingRefused, ConfigurationError, UnknownModel or PromotionRefused where a
+    part is missing or damaged.
+    """
+    recipe, dataset = load_recipe(recipe_file), open_dataset(dataset_folder)
+    adapter, report = read_adapter(run / ADAPTER), read_report(run)
+    if report.specialist is None:
+        raise PromotionRefused(f"The evaluation of {run} has no figures of the specialist. Run `concertino evaluate`.")
+    base = load_catalogue(home).entry(adapter.base)
+    evidence = Evidence(
+        recipe=recipe,
+        report=report,
+        adapter=adapter,
+        adapter_sha256=file_sha256(run / ADAPTER / ADAPTER_MANIFEST),
+        trained_dataset=read_result(run).dataset,
+        dataset=dataset.manifest.content,
+        base_hashes=frozenset(file.sha256 for file in base.files),
+        leaks=tuple(_leaks(dataset, recipe.data.near_duplicate)),
+        incumbent=incumbent(recipe, run, report.specialist.name, Registry(home), adapter.labels),
+        accepted=accepted,
+    )
+    sources = tuple(SourceFile(file.path, file.sha256, file.licence, file.origin) for file in dataset.manifest.sources)
+    return evidence, make_candidate(evidence, run, recipe_file, dataset_folder / DATASHEET, sources, base)
+
+
+def incumbent(recipe: Recipe, run: Path, runner: str, registry: Registry, labels: tuple[str, ...]) -> Incumbent | None:
+    """The run against the version that serves the skill, where both answered the same test rows."""
+    entry = registry.state().skills.get(recipe.name)
+    if entry is None or not entry.version:
+        return None
+    try:
+        registry.read(recipe.name, entry.version)
+    except RegistryCorrupt:
+        return None  # it does not serve
+    mine = read_predictions(run / PREDICTIONS, runner)
+    theirs = read_predictions(registry.folder(recipe.name, entry.version) / PREDICTIONS.name, SPECIALIST)
+    shared = [(mine[key], theirs[key]) for key in mine if key in theirs and mine[key].expected == theirs[key].expected]
+    if len(shared) < _PAIRED_SHARE * len(mine) or not shared:
+        return None
+    metric = recipe.evaluation.metric
+    first, second, groups, figure = _paired(shared, metric, labels)
+    whole = compare(first, second, groups, figure)
+    changes = {}
+    for label in labels:
+        about = [pair for pair in shared if label in pair[0].expected]
+        if about:
+            one, two, clusters, share = _paired(about, Metric.ACCURACY, labels)
+            found = compare(one, two, clusters, share, resamples=2_000)
+            changes[label] = LabelChange(len(about), found.difference, found.lower, found.upper)
+    return Incumbent(entry.version, len(shared), whole.difference, whole.lower, whole.upper, changes)
+
+
+def _paired(
+    pairs: list[tuple[Prediction, Prediction]], metric: Metric, labels: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, list[str], Callable[[np.ndarray], np.ndarray]]:
+    rows = [Row(a.id, "", a.expected, group=a.group) for a, _ in pairs]
+    first, figure = statistics_of(rows, [a.answer for a, _ in pairs], [a.right for a, _ in pairs], metric, labels)
+    second, _ = statistics_of(rows, [b.answer for _, b in pairs], [b.right for _, b in pairs], metric, labels)
+    return first, second, [group_of(row) for row in rows], figure
+
+
+def _leaks(dataset: Dataset, threshold: float) -> Iterator[str]:
+    """Test rows whose words are those of a training row, or whose word 3-grams are nearly the same set."""
+    tested: list[tuple[str, Shingles]] = []
+    holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for row in dataset.rows(Part.TEST):
+        shingles = _shingles(row.text)
+        for shingle in shingles:
+            holders[shingle].append(len(tested))
+        tested.append((row.id, shingles))
+    listed = 0
+    for part in (Part.TRAIN, Part.DEV, Part.CALIBRATION):
+        for row in dataset.rows(part):
+            mine = _shingles(row.text)
+            common = Counter(place for shingle in mine for place in holders.get(shingle, ()))
+            for place, count in common.items():
+                name, theirs = tested[place]
+                if count >= threshold * (len(mine) + len(theirs) - count) and listed < _LEAKS_LISTED:
+                    listed += 1
+                    yield f"{name} of test and {row.id} of {part}"
+
+
+def _shingles(text: str) -> Shingles:
+    said = words(text)
+    return frozenset(zip(*(said[at:] for at in range(_SHINGLE)), strict=False)) or frozenset({tuple(said)})
