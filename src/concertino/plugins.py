@@ -9,6 +9,7 @@ from concertino.errors import ConfigurationError
 BACKENDS = "concertino.backends"
 ROUTERS = "concertino.routers"
 DETECTORS = "concertino.detectors"
+READERS = "concertino.readers"
 
 
 def load(group: str, name: str, where: str) -> Any:

@@ -1,0 +1,103 @@
+"""How fast rows are curated, and in how much memory: `python bench/curation.py`.
+
+Makes short labelled rows of random words (Zipf's law, 30,000 words), among them exact duplicates, near-duplicates and
+personal data, and curates them in a process of its own, whose peak memory is measured with that of its workers.
+Made rows have nothing to do with how good a filter is; this measures speed and memory only.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import accumulate
+from pathlib import Path
+
+_WORDS = 30_000
+_LABELS = 50
+_RECIPE = """\
+name: bench/short-rows
+description: Made rows.
+instruction: Name the topic.
+data:
+  sources: [{path: rows.jsonl, label: label}]
+  personal_data: scrub
+"""
+_RUN = """\
+import sys, time
+from pathlib import Path
+from concertino.datasets.curate import curate
+from concertino.recipe import load_recipe
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    curate(load_recipe(folder / "recipe.yaml"), folder, folder / "dataset", print)
+"""
+
+
+def make_rows(path: Path, rows: int, seed: int = 0) -> None:
+    """Write rows of 6 to 18 words: 2 % copies, 1 % copies of long rows with a word more, 1 % with an address."""
+    draw = random.Random(seed)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(_WORDS)]
+    weights = list(accumulate(1 / (rank + 10) for rank in range(_WORDS)))
+    earlier: list[tuple[str, str]] = []
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(rows):
+            kind = draw.random()
+            if kind < 0.02 and earlier:
+                text, label = draw.choice(earlier)
+            elif kind < 0.03 and earlier:
+                text, label = draw.choice(earlier)
+                text += " " + draw.choice(words)
+            else:
+                text = " ".join(draw.choices(words, cum_weights=weights, k=draw.randint(6, 18)))
+                label = f"topic {draw.randrange(_LABELS)}"
+                if kind > 0.99:
+                    text += f" {draw.choice(words)}@example.org"
+            if number % 50 == 0:
+                earlier.append((text, label))
+            file.write(json.dumps({"text": text, "label": label}) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_rows(folder / "rows.jsonl", arguments.rows)
+        (folder / "recipe.yaml").write_text(_RECIPE)
+        (folder / "run.py").write_text(_RUN)
+        size = (folder / "rows.jsonl").stat().st_size
+        start = time.perf_counter()
+        child = subprocess.Popen([sys.executable, folder / "run.py", folder])
+        peak = 0
+        while child.poll() is None:
+            peak = max(peak, _memory(child.pid))
+            time.sleep(0.2)
+        seconds = time.perf_counter() - start
+        if child.returncode:
+            sys.exit(child.returncode)
+        own = resource.getrusage(resource.RUSAGE_CHILDREN)
+        for line in (folder / "dataset" / "datasheet.md").read_text("utf-8").split("## Removed")[0].splitlines():
+            print(line)
+        print(f"{arguments.rows:,} rows, {size / 1e6:.0f} MB: {seconds:.0f} s, {arguments.rows / seconds:,.0f} rows/s")
+        print(f"processor time {own.ru_utime + own.ru_stime:.0f} s, peak memory of all processes {peak / 1e6:,.0f} MB")
+
+
+def _memory(pid: int) -> int:
+    """Bytes of physical memory of a process and its descendants, shared pages counted once for each."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The process in which documents are parsed: paths on stdin, events on stdout, both a JSON value a line."""
+
+import math
+import resource
+import sys
+from pathlib import Path
+
+import msgspec
+
+from concertino import plugins
+from concertino.documents.base import Problem, Reader
+from concertino.documents.limited import END
+from concertino.errors import ConcertinoError
+
+_MESSAGE = 300
+
+
+def main(seconds: float, memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = sys.stdout.buffer
+    sys.stdout = sys.stderr  # what a parser prints is no event
+    for line in sys.stdin.buffer:
+        suffix, path = msgspec.json.decode(line, type=tuple[str, str])
+        _allow(seconds)
+        try:
+            reader: Reader = plugins.load(plugins.READERS, suffix, path)()
+            for event in reader.read(Path(path)):
+                out.write(msgspec.json.encode(event) + b"\n")
+        except MemoryError:
+            out.write(msgspec.json.encode(_memory(memory)) + b"\n")
+            out.write(END)
+            return  # what is left of the memory is in pieces; the next document gets a fresh process
+        except ConcertinoError as error:
+            out.write(msgspec.json.encode(Problem("reader not usable", error.message)) + b"\n")
+        except Exception as error:  # whatever a parser raises on a damaged file is about that file
+            because = f"{type(error).__name__}: {error}"[:_MESSAGE].encode("utf-8", "replace").decode()
+            out.write(msgspec.json.encode(Problem("damaged", because)) + b"\n")
+        out.write(END)
+        out.flush()
+
+
+def _memory(memory: int) -> Problem:
+    return Problem("took too much memory", f"reading it needs more than {memory // 1024 // 1024} MB")
+
+
+def _allow(seconds: float) -> None:
+    """Processor time for one more document."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,31 @@
+"""JSON Lines: one object a line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from concertino.documents.base import Event, Problem, Record
+from concertino.documents.encoding import LineReader
+
+
+class JsonlReader:
+    paragraphs = False
+    limited = False
+
+    def read(self, path: Path) -> Iterator[Event]:
+        lines = LineReader(path)
+        decoder = msgspec.json.Decoder(dict[str, Any])
+        for number, line in lines:
+            yield from lines.drain()
+            if not line or line.isspace():
+                continue
+            try:
+                fields = decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+                yield Problem("not a JSON object", str(error), str(number), line[:200])
+                continue
+            yield Record(str(number), fields)
+        yield from lines.drain()
+        yield lines.report
