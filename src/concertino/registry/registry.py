@@ -155,7 +155,10 @@ class Registry:
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / "lock"):
             shutil.rmtree(self._partial, ignore_errors=True)  # of a promotion that died: nobody else holds the lock
-            yield
+            try:
+                yield
+            finally:
+                shutil.rmtree(self._partial, ignore_errors=True)
 
     def _change(self, state: State, skill: str, entry: Entry | None, what: str, why: str) -> Change:
         old = state.skills.get(skill)
