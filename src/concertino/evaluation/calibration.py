@@ -132,18 +132,28 @@ def apply_threshold(scores: Scores, threshold: float) -> OnTest:
 
 
 def _start(dev: Scores | None, rows: int, alpha: float) -> float:
-    """Where the sequence begins: the threshold whose test, judged by dev, is the likeliest to succeed."""
+    """Where the sequence begins: the threshold whose test, by the errors on dev, is the likeliest to succeed."""
     if dev is None or len(dev.right) < _FEW_DEV_ROWS:
         return START_WITHOUT_DEV
-    best, start = 2.0, START_WITHOUT_DEV
+    best, start = -1.0, START_WITHOUT_DEV
     for candidate in GRID:
         taken = dev.confidence >= candidate
-        if not taken.any():
+        expected = round(float(taken.mean()) * rows)
+        if not expected:
             continue
         # Half an error more than dev had: no errors among few rows is no proof of none among many.
         rate = (float((~dev.right[taken]).sum()) + 0.5) / (float(taken.sum()) + 1)
-        expected = max(1, round(float(taken.mean()) * rows))
-        p = binomial_tail(round(rate * expected), expected, alpha)
-        if p < best:
-            best, start = p, candidate
+        most = _most_errors(expected, alpha)
+        chance = binomial_tail(most, expected, rate) if most >= 0 else 0.0
+        if chance > best:
+            best, start = chance, candidate
     return start
+
+
+def _most_errors(answered: int, alpha: float) -> int:
+    """Errors among the answered with which the test succeeds; -1 where it cannot."""
+    low, high = -1, int(answered * alpha) + 1  # as many as alpha expects never succeed
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if binomial_tail(middle, answered, alpha) <= 1 - CONFIDENCE else (low, middle)
+    return low

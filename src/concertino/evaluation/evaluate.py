@@ -187,7 +187,7 @@ class _Evaluation:
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row]
     ) -> tuple[list[Answered], list[PromptTried]]:
         """The runners that need the base encoder's vectors of the training rows."""
-        opened = engine_for("encoder", self.store, ModelUse(embedding.MODEL, context_tokens=512, embed=True))
+        opened = engine_for(embedding.BACKEND, self.store, ModelUse(embedding.MODEL, context_tokens=512, embed=True))
         engine = self._runner.run(opened.__aenter__())
         try:
             train = list(self.dataset.rows(Part.TRAIN))

@@ -1,0 +1,97 @@
+"""The threshold keeps its promise, and says so when it cannot."""
+
+import numpy as np
+import pytest
+
+from concertino.evaluation.calibration import (
+    GRID,
+    Scores,
+    apply_threshold,
+    feasibility,
+    fit_threshold,
+    for_temperature,
+    temperature_for,
+)
+from concertino.evaluation.results import Abstention
+
+
+def drawn(rows: int, seed: int) -> Scores:
+    """Calibrated confidences, many near 1: an answer of confidence c is right with probability c."""
+    draw = np.random.default_rng(seed)
+    confidence = 1 - draw.random(rows) ** 4
+    return Scores(confidence, draw.random(rows) < confidence)
+
+
+def test_the_feasibility_check_is_the_formula() -> None:
+    assert feasibility(0.24, 0.05) == pytest.approx(0.2)
+    assert feasibility(0.03, 0.05) == 0.0
+
+
+def test_a_threshold_is_found_whose_bound_is_at_most_alpha() -> None:
+    found = fit_threshold(drawn(1000, 1), drawn(500, 2), 0.05, 1.0)
+    assert found.abstention is Abstention.FITTED
+    assert found.threshold is not None
+    assert found.risk_bound is not None
+    assert found.risk_bound <= 0.05
+    assert found.must_abstain > 0.1
+    assert found.coverage is not None
+    assert 0.1 < found.coverage < 1 - found.must_abstain
+
+
+def test_the_promise_is_kept_on_at_least_95_of_100_draws() -> None:
+    """True risk of the answered on a large part of the same law, over 200 calibration parts."""
+    world, broken, fitted = drawn(200_000, 99), 0, 0
+    for seed in range(200):
+        found = fit_threshold(drawn(500, 1000 + seed), drawn(300, 5000 + seed), 0.05, 1.0)
+        if found.threshold is not None:
+            fitted += 1
+            broken += (~world.right[world.confidence >= found.threshold]).mean() > 0.05
+    assert fitted > 150
+    assert broken <= 200 * 0.05 + 8
+
+
+def test_where_nothing_can_be_shown_there_is_no_threshold() -> None:
+    guessing = Scores(np.random.default_rng(1).random(500), np.random.default_rng(2).random(500) < 0.5)
+    found = fit_threshold(guessing, guessing, 0.05, 1.0)
+    assert found.abstention is Abstention.INFEASIBLE
+    assert found.threshold is None
+    assert found.must_abstain > 0.4
+
+
+def test_too_few_rows_show_nothing_however_right_they_are() -> None:
+    perfect = Scores(np.full(58, 0.99), np.ones(58, bool))
+    assert fit_threshold(perfect, None, 0.05, 1.0).threshold is None
+    assert fit_threshold(Scores(np.full(59, 0.99), np.ones(59, bool)), None, 0.05, 1.0).threshold == 0.0
+
+
+def test_the_search_goes_down_an_order_that_was_fixed_and_stops_at_the_first_failure() -> None:
+    """Rows between 0.5 and 0.6 are all wrong: below them lie only right ones, which the search never reaches."""
+    confidence = np.concatenate([np.full(200, 0.95), np.full(100, 0.55), np.full(5000, 0.2)])
+    right = np.concatenate([np.ones(200, bool), np.zeros(100, bool), np.ones(5000, bool)])
+    found = fit_threshold(Scores(confidence, right), None, 0.05, 1.0)
+    assert found.threshold == 0.56
+    assert found.tested == GRID.index(0.55) - GRID.index(0.9) + 1
+
+
+def test_answers_are_given_at_the_threshold_itself() -> None:
+    seen = apply_threshold(Scores(np.array([0.5, 0.49]), np.array([True, False])), 0.5)
+    assert (seen.answered, seen.errors, seen.coverage) == (1, 0, 0.5)
+
+
+def test_an_overconfident_model_is_given_the_temperature_that_it_lacks() -> None:
+    draw = np.random.default_rng(5)
+    labels = ("a", "b", "c")
+    logits = draw.normal(size=(3000, 3)) * 2
+    true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truths = [(labels[draw.choice(3, p=p)],) for p in true]
+    said = logits * 2.5  # as if it had been left at a temperature of 0.4
+    normal = said - np.log(np.exp(said).sum(1, keepdims=True))
+    scores = [dict(zip(labels, row.tolist(), strict=True)) for row in normal]
+    assert temperature_for(scores, truths, 1.0) == pytest.approx(2.5, rel=0.08)
+    assert temperature_for(scores, truths, 2.0) == pytest.approx(5.0, rel=0.08)  # written at 2: logits are twice these
+
+
+def test_the_temperature_and_the_threshold_share_no_group() -> None:
+    shares = [for_temperature(f"group {number}") for number in range(2000)]
+    assert 0.15 < sum(shares) / 2000 < 0.25
+    assert shares == [for_temperature(f"group {number}") for number in range(2000)]
