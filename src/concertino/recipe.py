@@ -109,6 +109,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     base: str = "all-MiniLM-L6-v2"
     """A model of the catalogue, or the path of a Hugging Face folder."""
     method: Method = Method.LORA
+    members: int = 1
+    """Adapters trained with seeds of their own, whose answers are averaged; encoder only."""
     rank: int = 32
     alpha: float = 0.0
     """LoRA's alpha; 0 means twice the rank."""
@@ -237,7 +239,7 @@ def _check(recipe: Recipe, path: Path) -> None:
         refuse("training.engine", "an encoder gives labels only; use causal for free text.")
     if recipe.on_low_confidence not in ("abstain", "escalate"):
         refuse("on_low_confidence", f"{recipe.on_low_confidence!r} must be abstain or escalate.")
-    for name in ("rank", "epochs", "learning_rate", "batch", "accumulate", "max_tokens", "checkpoint_steps"):
+    for name in ("members", "rank", "epochs", "learning_rate", "batch", "accumulate", "max_tokens", "checkpoint_steps"):
         if getattr(recipe.training, name) <= 0:
             refuse(f"training.{name}", "must be more than 0.")
     if not 0 < recipe.evaluation.alpha < 1:

@@ -25,6 +25,8 @@ class AdapterManifest(Struct, frozen=True, forbid_unknown_fields=True):
     labels: tuple[str, ...] = ()
     max_tokens: int = 256
     """What is read of a text, in tokens; longer texts lose their middle."""
+    members: int = 1
+    """Adapters in one, whose log-probabilities are averaged."""
     temperature: float = 1.0
     """The logits are divided by it: fitted on the calibration part."""
     scope: bool = False

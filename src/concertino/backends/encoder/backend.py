@@ -55,7 +55,7 @@ class EncoderBackend:
         graph = folder / GRAPH
         encoder = self._encoder(use.model, graph if graph.is_file() else None)
         adapter = load_adapter(folder, file_sha256(self._context.file(use.model, "model.safetensors")))
-        missing = encoder.plain.keys() ^ adapter.inputs.keys()
+        missing = {name for member in adapter.members for name in encoder.plain.keys() ^ member.inputs.keys()}
         if missing:
             raise ConfigurationError(
                 f"The adapter {folder} does not fit {use.model}: {min(missing)} is on one side only."

@@ -3,6 +3,7 @@
 Each text is run by itself, unpadded, so its score depends on nothing but the text.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,14 +44,21 @@ class Scored(Struct, frozen=True):
     tokens: int
 
 
+class Member(Struct, frozen=True, eq=False):
+    """One set of LoRA matrices with its head."""
+
+    inputs: dict[str, ort.OrtValue]
+    head: tuple[np.ndarray, np.ndarray]
+    """`[width, labels]` and `[labels]`."""
+
+
 class Adapter(Struct, frozen=True, eq=False):
     """An adapter ready to run."""
 
     manifest: AdapterManifest
-    inputs: dict[str, ort.OrtValue]
-    head: tuple[np.ndarray, np.ndarray]
-    """`[width, labels]` and `[labels]`."""
+    members: tuple[Member, ...]
     scope: tuple[np.ndarray, float] | None
+    """Weights over the first member's vector, and their bias."""
 
 
 def clip_text(text: str) -> str:
@@ -138,14 +146,19 @@ class Encoder:
     def score(self, text: str, adapter: Adapter) -> Scored:
         """Probabilities of the adapter's labels for one text."""
         tokens = self.tokens(text, adapter.manifest.max_tokens)
-        vector = self.pooled(tokens, adapter.inputs).astype(np.float64)
-        weight, bias = adapter.head
-        logits = (vector @ weight + bias) / adapter.manifest.temperature
-        powers = np.exp(logits - logits.max())
+        vectors = [self.pooled(tokens, member.inputs).astype(np.float64) for member in adapter.members]
+        logits = [_log_softmax(v @ m.head[0] + m.head[1]) for v, m in zip(vectors, adapter.members, strict=True)]
+        probabilities = np.exp(_log_softmax(np.mean(logits, axis=0) / adapter.manifest.temperature))
         scope = 1.0
         if adapter.scope is not None:
-            scope = 1.0 / (1.0 + float(np.exp(-np.clip(vector @ adapter.scope[0] + adapter.scope[1], -60, 60))))
-        return Scored(powers / powers.sum(), scope, len(tokens))
+            margin = float(vectors[0] @ adapter.scope[0] + adapter.scope[1])
+            scope = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, margin))))
+        return Scored(probabilities, scope, len(tokens))
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
 def load_adapter(folder: Path, base_sha256: str | None) -> Adapter:
@@ -163,12 +176,16 @@ def load_adapter(folder: Path, base_sha256: str | None) -> Adapter:
             param="adapter",
         )
     arrays = {name: value.astype(np.float32) for name, value in load_file(folder / WEIGHTS).items()}
-    head = (arrays.pop("head.weight").astype(np.float64), arrays.pop("head.bias").astype(np.float64))
-    if head[0].shape[1] != len(manifest.labels) or head[1].shape != (len(manifest.labels),):
-        raise ConfigurationError(
-            f"The adapter {folder} has {head[0].shape[1]} outputs for {len(manifest.labels)} labels."
-        )
     weight, bias = arrays.pop("scope.weight", None), arrays.pop("scope.bias", None)
     scope = None if weight is None or bias is None else (weight.astype(np.float64).ravel(), float(bias.ravel()[0]))
-    inputs = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
-    return Adapter(manifest, inputs, head, scope)
+    members = tuple(_member(arrays, f"{number}.", len(manifest.labels), folder) for number in range(manifest.members))
+    return Adapter(manifest, members, scope)
+
+
+def _member(arrays: dict[str, np.ndarray], prefix: str, labels: int, folder: Path) -> Member:
+    own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    weight, bias = own.pop("head.weight", None), own.pop("head.bias", None)
+    if weight is None or bias is None or weight.shape[1] != labels or bias.shape != (labels,):
+        raise ConfigurationError(f"The adapter {folder} has no head for its {labels} labels. Train it again.")
+    inputs = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for name, value in own.items()}
+    return Member(inputs, (weight.astype(np.float64), bias.astype(np.float64)))

@@ -1,0 +1,49 @@
+"""A recipe's training, by whichever engine it names."""
+
+from pathlib import Path
+
+from concertino.backends.encoder.session import EncoderFiles
+from concertino.datasets.folder import Dataset
+from concertino.errors import TrainingRefused
+from concertino.models.store import Store
+from concertino.recipe import Engine, Recipe
+from concertino.training.checkpoint import Note
+from concertino.training.result import RESULT, TrainingResult, read_result
+
+
+def train(recipe: Recipe, dataset: Dataset, store: Store, run: Path, note: Note = lambda _: None) -> TrainingResult:
+    """Train `recipe` on `dataset` into the folder `run`, with the base model from `store`.
+
+    A run folder with a finished training of the same recipe and data is left as it is. Raises TrainingRefused for a
+    folder of another training, ModelMissing, and what the engines raise.
+    """
+    if dataset.manifest.name != recipe.name:
+        raise TrainingRefused(f"{dataset.folder} is the dataset of {dataset.manifest.name}, not of {recipe.name}.")
+    if (run / RESULT).is_file():
+        done = read_result(run)
+        if (done.recipe_digest, done.dataset) == (recipe.digest, dataset.manifest.content):
+            note(f"{run} holds this training already; nothing to do")
+            return done
+        raise TrainingRefused(
+            f"{run} holds a training of another recipe or dataset. Train into another folder with --out, or remove it."
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    if recipe.training.engine is Engine.ENCODER:
+        from concertino.training.encoder import train as train_encoder
+
+        return train_encoder(recipe, dataset, encoder_files(store, recipe.training.base), run, note)
+    from concertino.training.causal import train as train_causal
+
+    return train_causal(recipe, dataset, store, run, note)
+
+
+def encoder_files(store: Store, base: str) -> EncoderFiles:
+    """The files of an encoder: of a Hugging Face folder where `base` is one, else of the store."""
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    folder = Path(base)
+    if folder.is_dir():
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise TrainingRefused(f"The base {base} has no {missing[0]}.", param="training.base")
+        return EncoderFiles(*(folder / name for name in names))
+    return EncoderFiles(*(store.resolve(base, name) for name in names))
