@@ -19,6 +19,7 @@ VERBS = {
     "audit": "The audit log: who asked, what was decided, and proof of it.",
     "train": "Train the adapter of a recipe on a curated dataset.",
     "curate": "Make a dataset of a recipe's sources: clean, deduplicated, split, with a data sheet.",
+    "evaluate": "Measure a trained skill against its base, the generalist and the classical baselines.",
     "promote": "Let a trained and evaluated skill serve, if it passes the gate.",
     "rollback": "Let the version before serve a skill again.",
     "retire": "Let no version serve a skill any more.",
