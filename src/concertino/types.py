@@ -157,6 +157,16 @@ class Ranking(Struct, frozen=True):
     reason: str
 
 
+class Referral(Struct, frozen=True):
+    """The specialist that a request seems to be for, where another one was named."""
+
+    specialist: str
+    confidence: float
+    """The router's, that the request is in that specialist's domain."""
+    instead: bool
+    """True where the referral is the whole answer, false where it stands before one."""
+
+
 class Decision(Struct, frozen=True):
     """Who answers, how sure, which tier decided, and why. `/v1/route`, headers and audit all show this object."""
 
@@ -167,6 +177,7 @@ class Decision(Struct, frozen=True):
     skill: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
     verdict: Verdict = Verdict(eligible=())
+    referral: Referral | None = None
 
 
 class Usage(Struct, frozen=True):

@@ -52,6 +52,8 @@ class End(Struct, frozen=True):
     output: bytes = b""
     answered_by: str | None = None
     """The specialist that answered: the Decision's, unless it could not be reached and another took over."""
+    sources: tuple[str, ...] = ()
+    """Ids of the passages that the answer quotes or was written from."""
     time: float = field(default_factory=time.time)
 
 
@@ -89,6 +91,7 @@ class Encoder:
             "time": record.time,
             "outcome": record.outcome.value,
             "answered_by": record.answered_by,
+            "sources": list(record.sources),
             "usage": msgspec.to_builtins(record.usage),
             "finish_reason": record.finish_reason.value if record.finish_reason else None,
             # A code is a stable word; anything else came from elsewhere and may quote.
