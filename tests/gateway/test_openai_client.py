@@ -70,7 +70,11 @@ def test_a_skill_answers_with_one_of_its_labels(client: openai.OpenAI) -> None:
     )
     assert answer.choices[0].message.content == "no"
     assert answer.model == "legal/overruling"
-    assert answer.model_extra["concertino"] == {"confidence": 1.0, "abstained": False}  # type: ignore[index]
+    assert answer.model_extra["concertino"] == {  # type: ignore[index]
+        "confidence": 1.0,
+        "abstained": False,
+        "escalated": None,
+    }
 
 
 def test_tools_and_schemas_are_refused_where_the_engine_has_none(client: openai.OpenAI) -> None:
