@@ -41,7 +41,7 @@ async def test_both_records_hold_what_the_manual_says(tmp_path: Path) -> None:
     }  # fmt: skip
     assert set(entry.end) == {
         "kind", "seq", "id", "time", "outcome", "answered_by", "usage", "finish_reason", "error_code", "duration_s",
-        "first_token_s", "output_digest", "output_bytes",
+        "first_token_s", "output_digest", "output_bytes", "sources",
     }  # fmt: skip
     assert entry.begin["decision"]["specialist"] == "legal"
     assert entry.end["usage"]["completion_tokens"] == 5

@@ -77,6 +77,7 @@ class Index:
             else None
         )
         """Unit vectors, float32 `[passages, dimensions]`, in the order of `numbers`."""
+        self.dimensions = 0 if self.vectors is None else int(self.vectors.shape[1])
         self.frequency = lru_cache(maxsize=4096)(self._frequency)
 
     def __len__(self) -> int:
@@ -100,15 +101,15 @@ class Index:
             ).fetchall()
         return [number for (number,) in found]
 
-    def nearest(self, vector: np.ndarray, limit: int) -> list[tuple[int, float]]:
-        """Numbers and cosines of the passages whose vectors are nearest, best first."""
+    def nearest(self, vector: np.ndarray, limit: int) -> list[int]:
+        """Numbers of the passages whose vectors are nearest, best first."""
         if self.vectors is None:
             return []
         cosines = self.vectors @ vector
         count = min(limit, len(cosines))
         best = np.argpartition(-cosines, count - 1)[:count]
         best = best[np.argsort(-cosines[best], kind="stable")]
-        return [(int(self.numbers[place]), float(cosines[place])) for place in best]
+        return [int(number) for number in self.numbers[best]]
 
     def cosine(self, number: int, vector: np.ndarray) -> float:
         """The cosine of one passage."""

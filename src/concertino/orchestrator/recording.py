@@ -7,6 +7,7 @@ import msgspec
 from concertino.audit.log import AuditLog
 from concertino.audit.records import Begin, End
 from concertino.errors import AuditUnavailable
+from concertino.orchestrator.grounding import sources_of
 from concertino.orchestrator.run import Run
 from concertino.types import Decision, Outcome, Principal, Request
 
@@ -52,6 +53,7 @@ class Recorder:
                 duration_s=duration_s,
                 first_token_s=run.first_token_s,
                 answered_by=run.answered_by,
+                sources=sources_of(run.target),
                 output=msgspec.json.encode([answer.text, answer.tool_calls]),
             )
         try:

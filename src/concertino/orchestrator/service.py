@@ -11,6 +11,7 @@ from concertino.backends.base import Backend
 from concertino.config import EmbeddingCard, Settings
 from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
 from concertino.orchestrator.decider import LOCAL, Decider
+from concertino.orchestrator.grounding import Grounder
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
 from concertino.specialists.pool import AUTO, Pool, Target, close_all
@@ -50,6 +51,7 @@ class Service:
         self.metrics = metrics
         self._release = release
         self._refresher = refresher
+        self._grounder = Grounder(settings)
         self._watching: asyncio.Future[None] | None = None
         self._replaced: list[Pool] = []
         """Pools that served before and still have requests in flight."""
@@ -168,6 +170,7 @@ class Service:
                 outcome, code = Outcome.FAILED, ConcertinoError.code
                 try:
                     await self.start()
+                    run.target = await self._grounder.ground(run.target, request, decision, pool)
                     await run.open()
                     yield run
                     outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
