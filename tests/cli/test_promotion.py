@@ -1,0 +1,232 @@
+"""promote, rollback, retire, lineage: the gate's reasons, what is written, and the way back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from concertino.datasets.folder import Row
+from concertino.registry import Registry, read_version
+from tests.cli.conftest import Command
+from tests.registry.runs import LABELS, NAME, Finished
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Finished:
+    return Finished(tmp_path / "first")
+
+
+def current(concertino: Command) -> str | None:
+    entry = Registry(concertino.home).state().skills.get(NAME)
+    return entry.version if entry else None
+
+
+def other_weights(tmp_path: Path, name: str, wrong: tuple[int, ...] = ()) -> Finished:
+    made = Finished(tmp_path / name, weights=name.encode())
+    made.predict(wrong)
+    made.evaluate()
+    return made
+
+
+def test_a_run_that_passes_the_gate_serves_with_its_figures(concertino: Command, finished: Finished) -> None:
+    done = concertino(*finished.arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["passed"] and said["state"] == "promoted" and said["version"] == current(concertino)
+    assert "The next start serves it." in done.stderr
+    (legal,) = (card for card in json.loads(concertino("specialists", "--json").stdout) if card["name"] == "legal")
+    (skill,) = (skill for skill in legal["skills"] if skill["name"] == "clause-type")
+    assert (skill["threshold"], skill["on_low_confidence"], skill["origin"]) == (0.6, "escalate", "promoted")
+    assert (skill["backend"], skill["model"], tuple(skill["labels"])) == ("encoder", "all-MiniLM-L6-v2", LABELS)
+    assert "Accuracy 0.900 on 80 test rows" in skill["evaluation"]["summary"]
+    assert "tuned, on all-MiniLM-L6-v2" in concertino("specialists", "legal").stdout
+
+
+def test_a_version_holds_everything_that_says_what_it_is(concertino: Command, finished: Finished) -> None:
+    assert concertino(*finished.arguments).returncode == 0
+    folder = Registry(concertino.home).folder(NAME, current(concertino) or "")
+    version = read_version(folder)
+    assert version.files.keys() == {
+        "adapter/adapter.json",
+        "adapter/adapter.safetensors",
+        "recipe.yaml",
+        "datasheet.md",
+        "evaluation.json",
+        "predictions.jsonl",
+        "MODEL_CARD.md",
+    }
+    assert version.lineage.dataset == finished.content
+    assert [(source.path, source.sha256) for source in version.lineage.sources] == [("clauses.jsonl", "a" * 64)]
+    card = (folder / "MODEL_CARD.md").read_text("utf-8")
+    _, front, text = card.split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert (matter["base_model"], matter["datasets"]) == ("all-MiniLM-L6-v2", ["a public set of clauses"])
+    assert matter["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.9
+    for section in ("Intended use", "Limits", "Data", "Figures", "Abstention", "How to run it"):
+        assert f"## {section}\n" in text
+    assert str(concertino.folder) not in card + (folder / "version.json").read_text("utf-8")
+
+
+Break = Callable[[Finished], object]
+
+
+def change_recipe(run: Finished) -> None:
+    run.recipe.write_text(run.recipe.read_text() + "max_tokens: 9\n")
+
+
+def change_adapter(run: Finished) -> None:
+    run.write_adapter(b"others")
+
+
+def change_base(run: Finished) -> None:
+    run.write_adapter(b"weights", base_sha256="0" * 64)
+    run.evaluate()
+
+
+def leak(run: Finished) -> None:
+    copied = Row("train-x", run.rows("test", 1)[0].text.upper() + "!", (LABELS[0],))
+    run.write_dataset(train=[*run.rows("train", 40), copied])
+    run.write_training()
+    run.evaluate()
+
+
+BROKEN: dict[str, tuple[Break, str]] = {
+    "recipe": (change_recipe, "Evaluate again if they differ"),
+    "dataset": (lambda run: run.write_training(dataset="0" * 64), "trained on 000000000000"),
+    "adapter": (change_adapter, "Evaluate again"),
+    "base": (change_base, "trained on all-MiniLM-L6-v2 000000000000"),
+    "part": (lambda run: run.evaluate(part="dev"), "of the part dev"),
+    "leaks": (leak, "test-0 of test and train-x of train"),
+    "gain": (lambda run: run.evaluate(over_generalist=0.03), "+0.030 over generalist"),
+    "cpu": (
+        lambda run: run.evaluate(
+            comparisons=[
+                {"name": "generalist", "rows": 80, "difference": 0.3, "lower": 0.2, "upper": 0.4, "cpu_ratio": 1.5},
+                {"name": "TF-IDF", "rows": 80, "difference": 0.1, "lower": 0.0, "upper": 0.2},
+            ]
+        ),
+        "1.5000 of the generalist's",
+    ),
+    "baselines": (lambda run: run.evaluate(over_classical=-0.01), "--accept"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_condition_that_is_not_met_refuses(concertino: Command, finished: Finished, name: str) -> None:
+    spoil, said = BROKEN[name]
+    spoil(finished)
+    tried = json.loads(concertino(*finished.arguments, "--dry-run", "--json").stdout)
+    assert [check["name"] for check in tried["checks"] if not check["passed"]] == [name]
+    done = concertino(*finished.arguments)
+    assert done.returncode == 5
+    assert "1 of 9 conditions are not met" in done.stderr and said in done.stderr
+    assert current(concertino) is None and not (concertino.home / "registry").exists()
+
+
+def test_every_reason_is_told_at_once(concertino: Command, finished: Finished) -> None:
+    finished.evaluate(over_generalist=0.0, over_classical=-0.2, part="dev")
+    done = concertino(*finished.arguments)
+    assert done.returncode == 5
+    assert all(f"\n  {name}: " in done.stderr for name in ("gain", "baselines", "part"))
+
+
+def test_without_the_generalist_there_is_no_gain_to_speak_of(concertino: Command, finished: Finished) -> None:
+    finished.evaluate(comparisons=[])
+    done = concertino(*finished.arguments)
+    assert done.returncode == 5 and "gain: not measured against the generalist" in done.stderr
+
+
+def test_a_reason_that_is_accepted_stands_in_the_card(concertino: Command, finished: Finished) -> None:
+    finished.evaluate(over_classical=-0.01)
+    assert concertino(*finished.arguments, "--accept", "The set is built from templates.").returncode == 0
+    folder = Registry(concertino.home).folder(NAME, current(concertino) or "")
+    assert read_version(folder).accepted == "The set is built from templates."
+    assert "promoted because: The set is built from templates." in (folder / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_a_dry_run_changes_nothing(concertino: Command, finished: Finished) -> None:
+    done = concertino(*finished.arguments, "--dry-run")
+    assert done.returncode == 0 and "nothing was changed" in done.stderr and "NOT MET" not in done.stdout
+    assert not (concertino.home / "registry").exists()
+
+
+def test_ship_writes_a_version_folder_and_leaves_the_registry(concertino: Command, finished: Finished) -> None:
+    target = concertino.folder / "shipped"
+    for _ in range(2):
+        assert concertino(*finished.arguments, "--ship", str(target)).returncode == 0
+    assert read_version(target / NAME).name == NAME
+    assert not (concertino.home / "registry").exists()
+
+
+def test_a_run_that_was_not_evaluated_is_refused_by_name(concertino: Command, finished: Finished) -> None:
+    (finished.run / "evaluation" / "evaluation.json").unlink()
+    done = concertino(*finished.arguments)
+    assert done.returncode == 5 and "Run `concertino evaluate` first" in done.stderr
+
+
+def test_a_successor_must_beat_the_version_that_serves(concertino: Command, finished: Finished, tmp_path: Path) -> None:
+    finished.predict(wrong=tuple(range(40)))
+    finished.evaluate()
+    assert concertino(*finished.arguments).returncode == 0
+    first = current(concertino)
+    assert concertino(*finished.arguments).returncode == 5  # no better than itself
+    better = other_weights(tmp_path, "better", wrong=(1, 2))
+    done = concertino(*better.arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"over version {(first or '')[:12]} on 80 rows" in done.stdout
+    assert current(concertino) != first
+
+
+def test_a_successor_that_loses_a_label_is_refused(concertino: Command, finished: Finished, tmp_path: Path) -> None:
+    finished.predict(wrong=tuple(range(0, 80, 2)))  # one label always wrong
+    finished.evaluate()
+    assert concertino(*finished.arguments).returncode == 0
+    uneven = other_weights(tmp_path, "uneven", wrong=tuple(range(1, 50, 2)))  # the other, more than half
+    tried = json.loads(concertino(*uneven.arguments, "--dry-run", "--json").stdout)
+    failed = {check["name"]: check["said"] for check in tried["checks"] if not check["passed"]}
+    assert "liability -0.625" in failed["regression"]
+
+
+def test_rollback_and_retire_and_the_way_back(concertino: Command, finished: Finished, tmp_path: Path) -> None:
+    finished.predict(wrong=tuple(range(40)))
+    finished.evaluate()
+    assert concertino(*finished.arguments, "--why", "the first").returncode == 0
+    first = current(concertino) or ""
+    assert concertino(*other_weights(tmp_path, "better").arguments).returncode == 0
+    second = current(concertino) or ""
+    done = concertino("rollback", NAME, "--why", "worse in practice")
+    assert done.stdout == f"{NAME}: {second[:12]} -> {first[:12]}\n" and current(concertino) == first
+    assert concertino("rollback", NAME, "--to", second[:8]).returncode == 0
+    assert current(concertino) == second
+    traced = json.loads(concertino("lineage", NAME, "--json").stdout)
+    assert traced["current"] == second and traced["origin"] == "promoted"
+    assert [one["what"] for one in traced["history"]] == ["promote", "promote", "rollback", "rollback"]
+    assert traced["history"][2]["why"] == "worse in practice"
+    assert traced["version"]["lineage"]["sources"][0]["sha256"] == "a" * 64
+    shown = concertino("lineage", NAME, "--version", first[:8]).stdout
+    assert first in shown and finished.content in shown and "worse in practice" in shown
+    assert second[:12] in concertino("lineage").stdout
+    done = concertino("retire", NAME, "--delete", "--json")
+    assert sorted(json.loads(done.stdout)["removed"]) == sorted([first[:12], second[:12]])
+    assert current(concertino) == "" and "retired" in concertino("lineage").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("rollback", NAME), ("lineage", NAME), ("rollback", "nonsense"), ("rollback", NAME, "--to", "abc")]
+)
+def test_what_the_registry_does_not_know_is_named(concertino: Command, arguments: tuple[str, ...]) -> None:
+    done = concertino(*arguments)
+    assert done.returncode == 2 and arguments[1] in done.stderr and "Traceback" not in done.stderr
+
+
+def test_doctor_and_specialists_tell_of_a_damaged_version(concertino: Command, finished: Finished) -> None:
+    assert concertino(*finished.arguments).returncode == 0
+    folder = Registry(concertino.home).folder(NAME, current(concertino) or "")
+    (folder / "adapter" / "adapter.safetensors").chmod(0o644)
+    (folder / "adapter" / "adapter.safetensors").write_bytes(b"other weights")
+    done = concertino("doctor")
+    assert done.returncode == 1 and "adapter/adapter.safetensors is not as it was" in done.stdout
+    shown = concertino("specialists")
+    assert "Not served" in shown.stderr and "clause-type (tuned)" not in shown.stdout
