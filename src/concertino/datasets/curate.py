@@ -170,10 +170,11 @@ class _Run:
         empty = [part.value for part in PARTS if not parts[part].rows]
         if empty:
             self._tally.warnings.append(f"No row is in {', '.join(empty)}: there are too few rows, or groups.")
-        untaught = sorted(label for label, counts in contents.labels.items() if not counts[Part.TRAIN])
-        if untaught:
-            listed = ", ".join(f"`{label}`" for label in untaught[:20])
-            self._tally.warnings.append(f"{len(untaught)} labels have no training row: {listed}.")
+        for part, named in ((Part.TRAIN, "training"), (Part.TEST, "test")):
+            without = sorted(label for label, counts in contents.labels.items() if not counts[part])
+            if without and parts[part].rows:
+                listed = ", ".join(f"`{label}`" for label in without[:20])
+                self._tally.warnings.append(f"{len(without)} labels have no {named} row: {listed}.")
         folded: dict[str, list[str]] = {}
         for label in sorted(contents.labels):
             folded.setdefault(" ".join(label.casefold().split()), []).append(label)

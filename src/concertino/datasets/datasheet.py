@@ -155,7 +155,7 @@ def _personal(recipe: Recipe, gathered: Gathered) -> Iterator[str]:
 def _contamination(recipe: Recipe, contents: Contents) -> Iterator[str]:
     yield "## Evaluation sets\n"
     if not recipe.data.decontaminate:
-        yield "None was named, so the training rows were compared with the test part only.\n"
+        yield "None was named. Against the test part, rows were compared as exact and near-duplicates.\n"
         return
     listed = ", ".join(f"`{path}`" for path in recipe.data.decontaminate)
     yield "Rows outside of the test part share no text, no run of 13 words and not half of their runs of 8 words with"

@@ -6,7 +6,7 @@ from collections import Counter
 _LETTER = re.compile(r"[^\W\d_]")
 _RUN = re.compile(r"([^\s\d=\-_*.#~])\1{9,}")
 _FEWEST_ALNUM = 0.4
-_MOST_RUNS = 0.3
+_MOST_RUNS = 0.5
 _MOST_ONE_LINE = 0.5
 _FEWEST_DISTINCT = 0.1
 _MOST_UNDECODED = 0.05

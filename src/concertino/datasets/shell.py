@@ -56,6 +56,20 @@ _VALUE_FLAGS = {
 _PATTERN_FIRST = {"grep", "egrep", "fgrep", "zgrep", "sed", "awk", "gawk", "rg", "perl", "tr"}
 """Utilities whose first plain argument is a pattern or a program."""
 
+_TAKES = {
+    "sudo": {"-u": "Name", "-g": "Name"},
+    "xargs": {"-n": "Number", "-I": "", "-P": "Number", "-L": "Number", "-d": "Regex", "-s": "Number"},
+    "nice": {"-n": "Number"},
+    "head": {"-n": "Number", "-c": "Number"},
+    "tail": {"-n": "Number", "-c": "Number"},
+    "grep": {"-e": "Regex", "-m": "Number", "-A": "Number", "-B": "Number", "-C": "Number", "-f": "File"},
+    "sed": {"-e": "Regex", "-f": "File"},
+    "awk": {"-F": "Regex", "-v": "Value"},
+    "cut": {"-d": "Regex", "-f": "Number", "-c": "Number"},
+    "sort": {"-k": "Number", "-t": "Regex"},
+}
+"""Flags of other utilities that take the next word."""
+
 _NUMBERED = {"head", "tail", "seq", "sleep", "kill", "split"}
 
 
@@ -206,6 +220,9 @@ def _arguments(utility: str, words: list[Word]) -> tuple[list[str], list[str], l
         elif utility == "find" and text in _VALUE_FLAGS and place < len(words):
             flags.append(f"{text} {_VALUE_FLAGS[text] or words[place].text}")
             place += 1
+        elif text in _TAKES.get(utility, {}) and place < len(words):
+            flags.append(f"{text} {_TAKES[utility][text] or words[place].text}")
+            place += 1
         elif utility == "find" and text in ("!", "-not", "-o", "-or", "-a", "-and", "(", ")"):
             # Their place decides what they say, so flags before and after do not mix.
             plain += [*sorted(flags), {"-not": "!", "-or": "-o", "-and": "-a"}.get(text, text)]
@@ -214,7 +231,7 @@ def _arguments(utility: str, words: list[Word]) -> tuple[list[str], list[str], l
             flags += _flag(utility, text)
         elif utility in _PREFIXES and not plain:
             return flags, plain, words[place - 1 :]
-        elif utility in _PATTERN_FIRST and not plain:
+        elif utility in _PATTERN_FIRST and not plain and not {"-e Regex", "-f File"} & set(flags):
             plain.append("Regex")
         else:
             plain.append(_kind(word))
@@ -227,7 +244,9 @@ def _flag(utility: str, text: str) -> Iterator[str]:
         yield f"{name}=Value" if equals else name
     elif utility in _NUMBERED and text[1:].isdigit():
         yield "-Number"
-    elif utility != "find" and text[1:].isalpha() and len(text) <= 5:
+    elif utility == "find":
+        yield text
+    elif text[1:].isalpha() and len(text) <= 5:
         yield from (f"-{letter}" for letter in text[1:])  # -rf is -r -f
     else:
         yield re.sub(r"(?<=[A-Za-z])[-+]?\d+.*|(?<=[=,:/.]).*", "Value", text)

@@ -9,7 +9,7 @@ import msgspec
 
 from concertino import plugins
 from concertino.documents.base import Problem, Reader
-from concertino.documents.limited import END
+from concertino.documents.limited import END, LAST
 from concertino.errors import ConcertinoError
 
 _MESSAGE = 300
@@ -29,7 +29,7 @@ def main(seconds: float, memory: int) -> None:
                 out.write(msgspec.json.encode(event) + b"\n")
         except MemoryError:
             out.write(msgspec.json.encode(_memory(memory)) + b"\n")
-            out.write(END)
+            out.write(LAST)
             return  # what is left of the memory is in pieces; the next document gets a fresh process
         except ConcertinoError as error:
             out.write(msgspec.json.encode(Problem("reader not usable", error.message)) + b"\n")

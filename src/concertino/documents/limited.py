@@ -22,23 +22,24 @@ MEMORY = 512 * 1024 * 1024
 _OUTPUT = 64 * 1024 * 1024
 """Bytes of text after which a document is held to be hostile."""
 _DOCUMENTS = 200
-END = b"end\n"
+END, LAST = b"end\n", b"last\n"
+"""What the child says after a document; LAST where it will read no other one."""
 
 _decoder = msgspec.json.Decoder(Event)
 
 
-def _collect(stdout: IO[bytes], events: list[Event]) -> bool:
-    """Read events until the child says that the document has ended; False where it ends first, or says too much."""
+def _collect(stdout: IO[bytes], events: list[Event]) -> bytes:
+    """Read events until the child says END or LAST, which is returned; nothing where it dies, or says too much."""
     size = 0
     while line := stdout.readline():
-        if line == END:
-            return True
+        if line in (END, LAST):
+            return line
         size += len(line)
         if size > _OUTPUT:
             events.clear()
-            return False
+            return b""
         events.append(_decoder.decode(line))
-    return False
+    return b""
 
 
 class LimitedReader:
@@ -88,14 +89,14 @@ class LimitedReader:
             child.stdin.flush()
             ended = _collect(child.stdout, events)
         except BrokenPipeError:
-            ended = False
+            ended = b""
         finally:
             watch.cancel()
         self._documents += 1
         if not ended:
             child.kill()
             events.append(self._problem(late.is_set(), child.wait()))
-        if not ended or self._documents >= _DOCUMENTS:
+        if ended != END or self._documents >= _DOCUMENTS:
             self.close()
         return events
 
