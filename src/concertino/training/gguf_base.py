@@ -153,7 +153,9 @@ def _fill(model: Any, state: dict[str, Any], path: Path) -> None:
     try:
         missing = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
-        raise TrainingRefused(f"The base {path} does not fit its own description: {error}", param="training.base") from None
+        raise TrainingRefused(
+            f"The base {path} does not fit its own description: {error}", param="training.base"
+        ) from None
     if missing.missing_keys or missing.unexpected_keys:
         odd = [*missing.missing_keys, *missing.unexpected_keys]
         raise TrainingRefused(

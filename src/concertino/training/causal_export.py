@@ -1,0 +1,60 @@
+"""A trained causal adapter is written beside its place, tried in llama.cpp, and only then put there."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from concertino.config import SkillCard
+from concertino.models.adapters import AdapterManifest, write_manifest
+from concertino.training import gguf_export
+from concertino.training.causal_check import compare, refuse_disagreement, served_answers
+from concertino.training.gguf_base import CausalBase
+
+ADAPTER, UNCHECKED = "adapter", "adapter.unchecked"
+
+
+def export(
+    weights: dict[str, Any],
+    base: CausalBase,
+    manifest: AdapterManifest,
+    skill: SkillCard,
+    pairs: Sequence[tuple[str, str]],
+    longest: int,
+    folder: Path,
+    note: Callable[[str], None],
+    threads: int = 0,
+) -> float | None:
+    """Write both forms of an adapter to `folder / adapter`; the share of answers that llama.cpp gave as torch did.
+
+    `pairs` are texts with torch's answers, `longest` the tokens of the longest prompt among them. None comes back where
+    the base has no GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
+    """
+    gguf_export.refuse_without_room(folder, gguf_export.bytes_needed(weights), "The adapter")
+    unchecked, place = folder / UNCHECKED, folder / ADAPTER
+    shutil.rmtree(unchecked, ignore_errors=True)
+    gguf_export.export_peft(weights, base, manifest.base, manifest.alpha, unchecked)
+    agreement = None
+    if base.architecture in gguf_export.FAMILIES:
+        gguf_export.export_gguf(weights, base, manifest.alpha, unchecked / gguf_export.GGUF)
+    if base.gguf is None or base.architecture not in gguf_export.FAMILIES:
+        note("the base has no GGUF file that llama.cpp could be asked with: the adapter was not tried in it")
+    else:
+        texts, answers = [text for text, _ in pairs], [answer for _, answer in pairs]
+        served = served_answers(
+            base.gguf,
+            unchecked / gguf_export.GGUF,
+            skill,
+            texts,
+            longest + skill.max_tokens + 16,
+            threads or len(os.sched_getaffinity(0)),
+        )
+        found = compare(answers, served)
+        refuse_disagreement(found, not skill.labels, list(zip(answers, served, strict=True)))
+        note(f"llama.cpp gives {found.equal:.0%} of {found.rows} answers as torch does ({found.shared:.1%} shared)")
+        agreement = found.equal
+    write_manifest(unchecked, manifest)
+    shutil.rmtree(place, ignore_errors=True)
+    unchecked.rename(place)
+    return agreement

@@ -1,0 +1,118 @@
+"""A trained causal adapter as files: PEFT's form, and the GGUF form that llama.cpp loads.
+
+Needs torch; imported by `training.causal` when a training ends.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from concertino.errors import DiskFull, TrainingRefused
+from concertino.training.checkpoint import written_whole
+from concertino.training.gguf_base import LAYERS, PERMUTED, CausalBase, permute
+from concertino.training.lora import MODULES
+
+FAMILIES = ("llama", "qwen2")
+"""Architectures whose adapters can be written as GGUF."""
+
+GGUF, PEFT, PEFT_CONFIG = "adapter.gguf", "adapter_model.safetensors", "adapter_config.json"
+
+_BASE_KEY = "concertino.base_sha256"
+_NAMES = {hugging: name for name, hugging in LAYERS.items()}
+
+
+def bytes_needed(weights: dict[str, Any]) -> int:
+    """What both forms take on disk: fp32 and fp16."""
+    return sum(int(np.prod(matrix.shape)) for matrix in weights.values()) * 6
+
+
+def refuse_without_room(folder: Path, wanted: int, what: str) -> None:
+    """Raise DiskFull where the folder's disk has fewer than `wanted` bytes left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise DiskFull(
+            f"{what} needs {wanted / 1e6:.0f} MB in {folder}, and {free / 1e6:.0f} MB are free. "
+            "Make room and run the same command again: it goes on from the last checkpoint."
+        )
+
+
+def export_peft(weights: dict[str, Any], base: CausalBase, base_name: str, alpha: float, folder: Path) -> None:
+    """`adapter_model.safetensors` and `adapter_config.json`, as peft.PeftModel.from_pretrained reads them."""
+    from safetensors.torch import save
+
+    sides = {"A": "lora_A", "B": "lora_B"}
+    named = {}
+    for name, matrix in weights.items():
+        layer, _, side = name.rpartition(".")
+        named[f"base_model.model.{layer}.{sides[side]}.weight"] = matrix.contiguous()
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "r": _rank(weights),
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted({name.split(".")[-2] for name in weights}, key=MODULES.index),
+    }
+    with written_whole(folder / PEFT) as partial:
+        partial.write_bytes(save(named, {"format": "pt", _BASE_KEY: base.sha256}))
+    with written_whole(folder / PEFT_CONFIG) as partial:
+        partial.write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+
+
+def export_gguf(weights: dict[str, Any], base: CausalBase, alpha: float, path: Path) -> Path:
+    """The adapter in GGUF, fp16, with q and k in the order of the family's base files.
+
+    Raises TrainingRefused for a family whose order is not known here.
+    """
+    if base.architecture not in FAMILIES:
+        raise TrainingRefused(
+            f"An adapter for the family {base.architecture!r} cannot be written as GGUF here; the PEFT form was.",
+            param="training.base",
+        )
+    with written_whole(path) as partial:
+        writer = gguf.GGUFWriter(partial, base.architecture)
+        writer.add_type("adapter")
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", float(alpha))
+        writer.add_string(_BASE_KEY, base.sha256)
+        for name, matrix in sorted(weights.items()):
+            layer, _, side = name.rpartition(".")
+            values = matrix.numpy()
+            if side == "B" and base.architecture in PERMUTED and layer.endswith(("q_proj", "k_proj")):
+                values = permute(values, base.heads if layer.endswith("q_proj") else base.kv_heads)
+            writer.add_tensor(f"{_gguf_name(layer)}.weight.lora_{side.lower()}", values.astype(np.float16))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return path
+
+
+def refuse_other_base(adapter: Path, sha256: str) -> None:
+    """Raise TrainingRefused where a GGUF adapter was made for a base with other bytes than `sha256`."""
+    field = gguf.GGUFReader(adapter).fields.get(_BASE_KEY)
+    made_for = field.contents() if field is not None else ""
+    if made_for != sha256:
+        raise TrainingRefused(
+            f"The adapter {adapter} is for another base: it was made for the weights with SHA-256 "
+            f"{made_for[:16] or 'unknown'}, not {sha256[:16]}. Use the base that it was trained on, or train again.",
+            param="training.base",
+        )
+
+
+def _gguf_name(layer: str) -> str:
+    _, _, block, *rest = layer.split(".")
+    return f"blk.{block}.{_NAMES['.'.join(rest)]}"
+
+
+def _rank(weights: dict[str, Any]) -> int:
+    return int(next(matrix.shape[0] for name, matrix in weights.items() if name.endswith(".A")))

@@ -1,0 +1,36 @@
+"""How good the answers of a skill are while it is trained: the metric of its recipe on the dev part."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from concertino.datasets.folder import Row
+from concertino.datasets.shell import same_command
+from concertino.recipe import Metric
+
+
+def score(metric: Metric, answers: Sequence[str], rows: Sequence[Row]) -> float:
+    """The metric of answers to rows, 0 to 1."""
+    if metric is Metric.MACRO_F1:
+        return _macro_f1(answers, rows)
+    right = sum(_right(metric, answer, row) for answer, row in zip(answers, rows, strict=True))
+    return right / max(len(rows), 1)
+
+
+def _right(metric: Metric, answer: str, row: Row) -> bool:
+    if metric is Metric.COMMAND_TEMPLATE:
+        return same_command(answer, row.answer)
+    known = row.labels or (row.answer,)
+    return " ".join(answer.split()) in {" ".join(right.split()) for right in known}
+
+
+def _macro_f1(answers: Sequence[str], rows: Sequence[Row]) -> float:
+    """Mean F1 over the labels that rows carry; a row with several counts for the one given, if it is among them."""
+    right: Counter[str] = Counter()
+    given: Counter[str] = Counter(answers)
+    wanted: Counter[str] = Counter()
+    for answer, row in zip(answers, rows, strict=True):
+        known = row.labels or (row.answer,)
+        hit = answer in known
+        right[answer] += hit
+        wanted[answer if hit else known[0]] += 1
+    return sum(2 * right[label] / (given[label] + wanted[label]) for label in wanted) / max(len(wanted), 1)
