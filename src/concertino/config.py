@@ -138,9 +138,9 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     """The router's domains that this specialist serves; empty means its own name."""
     adapter: str | None = None
     """Path of a GGUF LoRA adapter for `model`, or none: then the specialist is only prompted."""
-    knowledge: str = ""
-    """Where answers in conversation come from. Empty: the model. `optional`: the model, which is given passages of what
-    was ingested where some fit. `required`: quotes of what was ingested, or the statement that there is no source."""
+    knowledge: str = "optional"
+    """Where answers in conversation come from. `optional`: the model, which is given passages of what was ingested for
+    it (`concertino ingest`). `required`: quotes of that, or the statement that there is no source. `off`: the model."""
     advice: str = ""
     """A sentence that ends quoted answers and those for which no source was found."""
     scope: str = "off"
@@ -294,10 +294,9 @@ def _check(settings: Settings, source: str) -> None:
         if card.backend not in settings.backends:
             known = ", ".join(sorted(settings.backends)) or "none"
             refuse(f"specialists.{card.name}.backend", f"no backend {card.backend!r}; declared backends: {known}.")
-        for key, allowed in (("knowledge", ("", "optional", "required")), ("scope", ("strict", "note", "off"))):
-            if (value := getattr(card, key)) not in allowed:
-                where = f"specialists.{card.name}.{key}"
-                refuse(where, f"{value!r} must be {' or '.join(word or 'left out' for word in allowed)}.")
+        for key, words in (("knowledge", ("off", "optional", "required")), ("scope", ("off", "note", "strict"))):
+            if (value := getattr(card, key)) not in words:
+                refuse(f"specialists.{card.name}.{key}", f"{value!r} must be one of: {', '.join(words)}.")
         for skill in card.skills:
             if skill.backend and skill.backend not in settings.backends:
                 refuse(f"specialists.{card.name}.skills.{skill.name}.backend", f"no backend {skill.backend!r}.")

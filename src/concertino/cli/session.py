@@ -97,13 +97,15 @@ async def answerer(settings: Settings, url: str | None, api_key: str | None) -> 
 async def started_team(settings: Settings) -> AsyncIterator["Service"]:
     """The team in this process, its engines started. Raises ModelMissing with the command that mends it."""
     from concertino.cli import output
+    from concertino.knowledge.index import index_path
     from concertino.models.inventory import needed
     from concertino.models.store import Store
     from concertino.orchestrator.compose import compose
     from concertino.registry import lay_over
 
-    # Embedding models answer nobody here, so they need not be loaded.
-    settings = structs.replace(settings, embeddings=())
+    # Embedding models answer nobody here: they need not be loaded, unless there is something to look up.
+    if not any(index_path(settings.home_path, card.name).exists() for card in settings.specialists):
+        settings = structs.replace(settings, embeddings=())
     names = list(needed(lay_over(settings).settings))
     missing = [name for name in names if Store(settings.home_path).manifest(name) is None]
     if missing:

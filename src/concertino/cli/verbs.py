@@ -24,6 +24,7 @@ VERBS = {
     "rollback": "Let the version before serve a skill again.",
     "retire": "Let no version serve a skill any more.",
     "lineage": "What serves each skill, what served before, and where it came from.",
+    "ingest": "Index files, so that a specialist answers from them and cites them.",
     "router": "Train the router, and measure it.",
 }
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 PASSAGE_CHARACTERS = 800
 OVERLAP_CHARACTERS = 200
 """A passage begins with the last sentence of the one before it, where that is no longer than this."""
+TITLE_CHARACTERS = 120
 
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]?[A-Z0-9])|\s*\n\s*|\s+(?=[-•*] \S)")
 _NOT_AN_END = re.compile(r"\b(?:[A-Z]|[Dd]r|[Mm]rs?|[Mm]s|[Pp]rof|[Ss]t|vs|e\.g|i\.e|[Ff]ig|[Nn]o|[Aa]rt|[Ss]ec)\.\s*$")
@@ -72,3 +74,20 @@ def _pieces(text: str, span: tuple[int, int], characters: int) -> list[tuple[int
         begin = stop + 1 if blank > 0 else stop
     found.append((begin, end))
     return found
+
+
+def overlapping(pieces: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """(place, text) of a document's passages, each with the last sentence of the one before if that is short."""
+    last = ""
+    for place, text in pieces:
+        yield place, f"{last}\n\n{text}" if last else text
+        begin, end = (sentences(text) or [(0, 0)])[-1]
+        last = text[begin:end] if 0 < end - begin <= OVERLAP_CHARACTERS and begin > 0 else ""
+
+
+def title_of(text: str, otherwise: str) -> str:
+    """What a document is called: its first line if that reads like a heading, else `otherwise`."""
+    line = text.strip().split("\n", 1)[0].strip()
+    heading = line.lstrip("#").strip()
+    reads_like_one = line.startswith("#") or not heading.endswith((".", "!", ":", ";", ","))
+    return heading if heading and len(heading) <= TITLE_CHARACTERS and reads_like_one else otherwise

@@ -120,9 +120,11 @@ class Grounder:
         """None where the model answers as it would without sources."""
         card, backend = target.specialist.card, target.specialist.backend
         question = question_of(request.messages)
-        if not card.knowledge or question is None or _is_a_program(request):
+        if card.knowledge == "off" or question is None or _is_a_program(request):
             return None
         index = await asyncio.to_thread(self._shelf.index, card.name)
+        if index is None and card.knowledge != "required":
+            return None
         if index is None:
             missing = wording.nothing_ingested(card.name)
             told = any(missing in message.text for message in request.messages if message.role is Role.ASSISTANT)
