@@ -57,9 +57,8 @@ def test_a_bad_json_line_is_reported_and_the_next_one_read(tmp_path: Path) -> No
     path.write_text('{"text": "one"\n["text"]\n{"text": "three"}\n')
     records, problems = read(path)
     assert [record.place for record in records] == ["3"]
-    assert [(problem.reason, problem.place) for problem in problems] == [("not a JSON object", "1")] + [
-        ("not a JSON object", "2")
-    ]
+    assert {problem.reason for problem in problems} == {"not a JSON object"}
+    assert [problem.place for problem in problems] == ["1", "2"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -175,7 +174,7 @@ def test_encodings_are_told_apart_line_by_line_and_reported(tmp_path: Path) -> N
         "Genève",
         "bad \ufffd\ufffd bytes",
     ]
-    assert report == Encoding({"utf-8": 2, "windows-1252": 1}, bad_bytes=2)
+    assert report == Encoding({"utf-8": 2, "latin-1": 1}, bad_bytes=2)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])

@@ -1,6 +1,6 @@
-"""Lines of a file in whatever encoding they are in: UTF-8, UTF-16, or Windows-1252 (which Latin-1 is read as).
+"""Lines of a file in whatever encoding they are in: UTF-8, UTF-16, or Latin-1 (read as Windows-1252, which adds to it).
 
-Every line is tried as UTF-8 first. One that is not is read as Windows-1252 where all its high bytes are letters or
+Every line is tried as UTF-8 first. One that is not is read as Latin-1 where all its high bytes are letters or
 signs of Western European text, and where not, as UTF-8 with each bad byte replaced and counted: a file that was pasted
 together from several encodings comes out right line by line, and nothing is guessed silently.
 """
@@ -17,6 +17,8 @@ LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; a longer line is passed over and reported, so that a file without newlines is not read into memory."""
 _LATIN = frozenset({0x80, 0x85, *range(0x91, 0x98), *range(0xA0, 0xFF)} - {0xD7, 0xF7})
 _PROBE = 4096
+_FEWEST_ZEROS = 4
+"""Zero bytes below which a file is not held to be UTF-16 without a mark."""
 
 
 class LineReader:
@@ -69,7 +71,7 @@ class LineReader:
         except UnicodeDecodeError:
             pass
         if _western(line):
-            self._lines["windows-1252"] += 1
+            self._lines["latin-1"] += 1
             return line.decode("cp1252", "replace")
         text = line.decode("utf-8", "replace")
         self._lines["utf-8"] += 1
@@ -115,6 +117,8 @@ def utf16(head: bytes) -> str:
         return "utf-16-be"
     even, odd = head[0::2].count(0), head[1::2].count(0)
     half = max(1, len(head) // 2)
+    if max(even, odd) < _FEWEST_ZEROS:
+        return ""
     if odd > 0.4 * half and even < 0.05 * half:
         return "utf-16-le"
     if even > 0.4 * half and odd < 0.05 * half:

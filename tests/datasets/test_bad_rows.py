@@ -1,0 +1,125 @@
+"""Rows that no model should learn from: each is refused or reported, with a count and an example."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concertino.datasets import quality
+from concertino.errors import DataRefused
+
+from .making import curate, recipe, rows, write
+
+JSONL = {"path": "a.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"label": "a"}, "field missing"),
+        ({"text": None, "label": "a"}, "field missing"),
+        ({"text": 7, "label": "a"}, "field not text"),
+        ({"text": ["x", 7], "label": "a"}, "field not text"),
+        ({"text": "x y"}, "field missing"),
+        ({"text": "x y", "label": ""}, "no label"),
+        ({"text": "x y", "label": []}, "no label"),
+        ({"text": "x y", "label": {"a": 1}}, "label not text"),
+        ({"text": "x y", "label": 0.5}, "label not text"),
+        ({"text": " \u200b\n", "label": "a"}, "empty text"),
+        ({"text": "x", "label": "a"}, "too short"),
+        ({"text": "long " * 100, "label": "a"}, "too long"),
+        ({"text": "x y", "label": "z"}, "label not in the recipe"),
+        ({"text": "12 + 30", "label": "a"}, "no letters"),
+        ({"text": "\\o/ <<>> {} -- ;;", "label": "a"}, "mostly symbols"),
+        ({"text": "yessssssssssssssssssssss", "label": "a"}, "repeated characters"),
+        ({"text": "buy now " * 20, "label": "a"}, "repeated words"),
+        ({"text": "buy\nbuy\nbuy\nsell", "label": "a"}, "repeated lines"),
+        ({"text": "ab\ufffd\ufffdcd ef", "label": "a"}, "undecodable"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_place(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    write(tmp_path, "a.jsonl", [*rows(40), row])
+    made = curate(tmp_path, recipe(JSONL, labels=("a", "b"), min_characters=2, max_characters=200))
+    assert made.counts.reasons == {reason: 1}
+    assert made.removed[0].source == "a.jsonl:41"
+    assert len(made.rows()) == 40
+
+
+def test_a_template_joins_fields_and_lists_and_needs_all_of_them(tmp_path: Path) -> None:
+    good = [{"q": row["text"], "c": ["one", "two"], "label": "a"} for row in rows(40)]
+    write(tmp_path, "a.jsonl", [*good, {"q": "no contexts", "label": "a"}])
+    made = curate(tmp_path, recipe({**JSONL, "text": "{q}\n{c}"}))
+    assert all(row.text.endswith("\none two") for row in made.rows())
+    assert made.counts.reasons == {"field missing": 1}
+
+
+def test_a_label_seen_once_is_dropped_and_named(tmp_path: Path) -> None:
+    both = {"text": "two of them", "label": ["a", "twice?"]}
+    write(tmp_path, "a.jsonl", [*rows(40), {"text": "only me", "label": "once"}, both])
+    made = curate(tmp_path, recipe(JSONL))
+    assert set(made.dataset.labels) == {"a", "b"}
+    assert next(row.labels for row in made.rows() if row.text == both["text"]) == ("a",)
+    assert "`once` (1), `twice?` (1)" in made.sheet
+
+
+def test_an_id_given_twice_is_made_different_and_reported(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", [{**row, "id": n % 20} for n, row in enumerate(rows(40))])
+    made = curate(tmp_path, recipe(JSONL))
+    assert len({row.id for row in made.rows()}) == 40
+    assert "20 rows have an id that an earlier row has" in made.sheet
+
+
+def test_empty_and_damaged_files_are_reported_and_the_others_used(tmp_path: Path) -> None:
+    write(tmp_path, "in/a.jsonl", rows(40))
+    (tmp_path / "in" / "b.jsonl").write_bytes(b"")
+    (tmp_path / "in" / "c.pdf").write_bytes(b"%PDF-1.4 junk")
+    (tmp_path / "in" / "d.jsonl").write_bytes(b"\x00\x01\x02\n{")
+    made = curate(tmp_path, recipe({"path": "in"}))
+    assert made.counts.reasons == {"not a JSON object": 2, "empty file": 1, "damaged": 1}
+    assert made.counts.steps[0].before == 44
+    assert made.counts.steps[0].after == 40
+
+
+def test_bad_bytes_and_mixed_encodings_are_in_the_data_sheet(tmp_path: Path) -> None:
+    lines = [str(row).replace("'", '"').encode() for row in rows(40)]
+    lines += [
+        '{"text": "the Zürich card", "label": "a"}'.encode(),
+        '{"text": "à Genève", "label": "a"}'.encode("latin-1"),
+    ]
+    lines += [b'{"text": "a somewhat longer text with one \xff bad byte", "label": "b"}']
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    made = curate(tmp_path, recipe(JSONL))
+    assert {"the Zürich card", "à Genève"} <= made.texts()
+    assert "`a.jsonl` mixes encodings: 1 lines of latin-1, 42 lines of utf-8." in made.sheet
+    assert "`a.jsonl` has 1 bytes in no encoding" in made.sheet
+
+
+def test_sources_without_a_usable_row_are_refused_with_the_reasons(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", [{"txt": "x"}] * 3)
+    with pytest.raises(
+        DataRefused, match=r"3 times field missing \(as in a.jsonl:1: field 'text' is missing; there is txt"
+    ):
+        curate(tmp_path, recipe(JSONL))
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_labels_that_differ_only_in_case_are_pointed_out(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", rows(60, labels=("Yes", "yes", "no")))
+    assert "`Yes`, `yes`" in curate(tmp_path, recipe(JSONL)).sheet
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Where is my card?",
+        "find . -name '*.java' -exec grep -l TODO {} \\;",
+        "$RTTR waking up !!!!!!!!!!",
+        "Ich möchte kündigen",
+        "カードはどこですか",
+        "Doctor: Any pain?\nPatient: No.\nDoctor: Fever?\nPatient: No.\nDoctor: Cough?\nPatient: Yes.",
+        "Terms of service ==========",
+    ],
+)
+def test_ordinary_texts_are_not_junk(text: str) -> None:
+    assert quality.poor(text) is None

@@ -1,0 +1,85 @@
+"""MinHash with banding finds what comparing every pair finds."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from concertino.datasets.near import bands, near_duplicates
+from concertino.datasets.ngrams import Words
+from concertino.datasets.normalise import clean, comparable, words
+from concertino.datasets.personal import PersonalDataFinder, scrub
+from concertino.datasets.prepare import Preparer, RawRow
+from concertino.datasets.staging import Fixed, Staging
+
+from .making import recipe
+
+
+@pytest.mark.parametrize("threshold", [0.95, 0.9, 0.8, 0.6])
+def test_every_pair_above_the_threshold_ends_in_one_cluster(tmp_path: Path, threshold: float) -> None:
+    draw = random.Random(1)
+    vocabulary = [f"w{n}" for n in range(400)]
+    texts = [[*draw.choices(vocabulary, k=draw.randint(5, 60))] for _ in range(300)]
+    for base in texts[:150]:
+        changed = list(base)
+        for _ in range(draw.randint(0, 3)):
+            changed[draw.randrange(len(changed))] = draw.choice(vocabulary)
+        texts.append(changed if draw.random() < 0.5 else [*base, draw.choice(vocabulary)])
+    staging = Staging(tmp_path, [Fixed.NONE])
+    raw = [RawRow({"text": " ".join(text), "label": "a"}, 0, f"a:{n}") for n, text in enumerate(texts)]
+    staging.add(Preparer(recipe({"path": "a"})).prepare(raw).rows)
+    staging.finish()
+    places = np.arange(len(texts))
+    stands = near_duplicates(staging, places, np.zeros(len(texts), np.int8), threshold, tmp_path, lambda rows: None)
+    staging.close()
+    sets = [frozenset(zip(text, text[1:], text[2:], strict=False)) for text in texts]
+    pairs = [
+        (a, b)
+        for a in range(len(sets))
+        for b in range(a)
+        if len(sets[a] & sets[b]) >= threshold * len(sets[a] | sets[b])
+    ]
+    assert len(pairs) > 30
+    assert all(stands[a] == stands[b] for a, b in pairs)
+    linked = {place for pair in pairs for place in pair}
+    assert all(stands[place] == place for place in places.tolist() if place not in linked)
+    assert all(stands[place] <= place for place in places.tolist())
+
+
+@pytest.mark.parametrize("threshold", [0.99, 0.9, 0.7, 0.5])
+def test_bands_miss_at_most_one_pair_in_a_thousand(threshold: float) -> None:
+    count, rows = bands(threshold)
+    assert (1 - threshold**rows) ** count <= 1e-3
+    assert count * rows <= 64
+
+
+def test_ngrams_never_cross_from_one_text_into_the_next() -> None:
+    together = Words([["a", "b"], [], ["c", "d", "e"], ["a", "b", "c", "d", "e"]])
+    hashes, owners = together.ngrams(3)
+    assert owners.tolist() == [2, 3, 3, 3]
+    assert hashes[0] == hashes[3]
+    assert len(set(hashes.tolist())) == 3
+    _, owners = together.shingles(3)
+    assert owners.tolist() == [0, 1, 2, 3, 3, 3]
+
+
+def test_text_is_kept_readable_and_compared_by_its_words() -> None:
+    assert clean("  Caf\u0065\u0301\u200b \r\n\r\n\r\n\x00x\t\n") == "Café\n\n x"
+    assert comparable("Don’t, STOP…") == comparable("don't stop")
+    assert comparable("ﬁne Straße") == comparable("FINE STRASSE")
+    assert words("東京 tower") == ["東", "京", "tower"]
+    assert comparable("?! ?") == "?!?"
+
+
+def test_personal_data_is_found_alike_alone_and_among_others_and_however_much_there_is() -> None:
+    finder = PersonalDataFinder()
+    texts = [f"row {n} is about cards" for n in range(400)]
+    texts[7] = "ask jane.roe@example.org"
+    texts[300] = "my name is Jane Roe and my phone is +41 44 668 18 00"
+    texts[301] = "call " + ", ".join(f"192.168.{n}.77" for n in range(80))
+    found = finder.find_all(texts)
+    assert found == {place: spans for place, text in enumerate(texts) if (spans := finder.find(text))}
+    assert sorted(found) == [7, 300, 301]
+    assert scrub(texts[7], found[7]) == "ask [EMAIL]"
+    assert scrub(texts[301], found[301]).count("[IP_ADDRESS]") == 80
