@@ -60,7 +60,9 @@ def sse_frame(value: dict[str, Any]) -> bytes:
 
 
 def _fingerprint(run: Run) -> str:
-    return run.target.specialist.model_hash[:19]
+    """Changes with the base and with the adapter: the first digits of both hashes."""
+    base, *adapter = run.target.specialist.model_hash.split("+sha256:")
+    return "+".join([base[:19], *(digest[:12] for digest in adapter)])
 
 
 async def list_models(call: Call) -> Reply:
