@@ -88,10 +88,14 @@ async def _served_answers(
 
 
 def compare(torch_answers: Sequence[str], served: Sequence[str]) -> Agreement:
-    """Compare answers, white space at their ends aside."""
-    pairs = [(one.strip(), other.strip()) for one, other in zip(torch_answers, served, strict=True)]
+    """Compare answers, aside of white space at their ends, and of a character that was cut in two there."""
+    pairs = [(_core(one), _core(other)) for one, other in zip(torch_answers, served, strict=True)]
     equal = sum(one == other for one, other in pairs) / max(len(pairs), 1)
     return Agreement(len(pairs), equal, sum(_shared(*pair) for pair in pairs) / max(len(pairs), 1))
+
+
+def _core(answer: str) -> str:
+    return answer.strip().rstrip("\N{REPLACEMENT CHARACTER}")
 
 
 def _shared(one: str, other: str) -> float:

@@ -3,7 +3,9 @@
 Needs torch; imported by `training.causal` when a training ends.
 """
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ def export_peft(weights: dict[str, Any], base: CausalBase, base_name: str, alpha
         "target_modules": sorted({name.split(".")[-2] for name in weights}, key=MODULES.index),
     }
     with written_whole(folder / PEFT) as partial:
-        partial.write_bytes(save(named, {"format": "pt", _BASE_KEY: base.sha256}))
+        partial.write_bytes(save(named, {"format": "pt"}))
     with written_whole(folder / PEFT_CONFIG) as partial:
         partial.write_text(json.dumps(config, indent=1) + "\n", "utf-8")
 
@@ -78,22 +80,26 @@ def export_gguf(weights: dict[str, Any], base: CausalBase, alpha: float, path: P
             f"An adapter for the family {base.architecture!r} cannot be written as GGUF here; the PEFT form was.",
             param="training.base",
         )
+    tensors = {}
+    for name, matrix in sorted(weights.items()):
+        layer, _, side = name.rpartition(".")
+        values = matrix.numpy()
+        if side == "B" and base.architecture in PERMUTED and layer.endswith(("q_proj", "k_proj")):
+            values = permute(values, base.heads if layer.endswith("q_proj") else base.kv_heads)
+        tensors[f"{_gguf_name(layer)}.weight.lora_{side.lower()}"] = values.astype(np.float16)
     with written_whole(path) as partial:
         writer = gguf.GGUFWriter(partial, base.architecture)
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
         writer.add_float32("adapter.lora.alpha", float(alpha))
         writer.add_string(_BASE_KEY, base.sha256)
-        for name, matrix in sorted(weights.items()):
-            layer, _, side = name.rpartition(".")
-            values = matrix.numpy()
-            if side == "B" and base.architecture in PERMUTED and layer.endswith(("q_proj", "k_proj")):
-                values = permute(values, base.heads if layer.endswith("q_proj") else base.kv_heads)
-            writer.add_tensor(f"{_gguf_name(layer)}.weight.lora_{side.lower()}", values.astype(np.float16))
+        for name, values in tensors.items():
+            writer.add_tensor(name, values)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+        _read_back(partial, tensors)
     return path
 
 
@@ -107,6 +113,17 @@ def refuse_other_base(adapter: Path, sha256: str) -> None:
             f"{made_for[:16] or 'unknown'}, not {sha256[:16]}. Use the base that it was trained on, or train again.",
             param="training.base",
         )
+
+
+def _read_back(path: Path, tensors: dict[str, Any]) -> None:
+    """Raise OSError where the file does not hold the tensors: its writer does not notice a disk that is full."""
+    try:
+        found = {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
+        whole = all(np.array_equal(found[name], values) for name, values in tensors.items())
+    except (ValueError, IndexError, KeyError):
+        whole = False
+    if not whole:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _gguf_name(layer: str) -> str:

@@ -1,0 +1,191 @@
+"""From rows to an adapter that llama.cpp answers with as torch does; killed and gone on with; on several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from concertino.datasets.folder import Row
+from concertino.errors import ConfigurationError, DiskFull, TrainingRefused
+from concertino.models.adapters import read_adapter
+from tests.training import tiny
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.train
+
+ADAPTER = "adapter/adapter_model.safetensors"
+
+WORKER = """
+import sys
+from pathlib import Path
+from concertino.datasets.folder import open_dataset
+from concertino.training.causal import train
+from tests.training import tiny
+folder = Path(sys.argv[1])
+settings = dict(pair.split("=") for pair in sys.argv[3:])
+recipe = tiny.recipe(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
+train(recipe, open_dataset(folder / "data"), folder / "base.gguf", folder / sys.argv[2], print)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a base and a dataset of pets."""
+    tiny.write_base(tmp_path / "base.gguf")
+    tiny.dataset(tmp_path / "data", tiny.pets(40), tiny.pets(12, start=100))
+    return tmp_path
+
+
+def worker(folder: Path, run: str, *settings: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, *(launcher or ("-c", WORKER)), str(folder), run, *settings]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: str) -> None:
+    from concertino.training.causal import train
+
+    base = tiny.write_base(tmp_path / "base.gguf", architecture)
+    data = tiny.dataset(tmp_path / "data", tiny.pets(60), tiny.pets(18, start=100))
+    notes: list[str] = []
+    result = train(tiny.recipe(epochs=10), data, base, tmp_path / "run", notes.append)
+    assert result.agreement is not None and result.agreement >= 0.9
+    assert result.best is not None and result.best > 0.65  # by chance 0.33
+    assert any("[['dog<|im_end|>']]" in note for note in notes)
+    points = [json.loads(line) for line in (tmp_path / "run" / "curves.jsonl").open()]
+    losses = [point["loss"] for point in points if "loss" in point]
+    assert sum(losses[-5:]) < sum(losses[:5]) / 3
+    assert (tmp_path / "run" / "curves.png").is_file()
+    manifest = read_adapter(tmp_path / "run" / "adapter")
+    assert (manifest.engine, manifest.base, manifest.base_sha256) == ("causal", "tiny", result.base_sha256)
+    assert set(manifest.files) == {"adapter.gguf", "adapter_config.json", "adapter_model.safetensors"}
+    told = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert told["tokens"] == result.tokens > 0
+    assert told["recipe"] == tiny.recipe(epochs=10).digest
+
+
+def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Path) -> None:
+    settings = ("dropout=0.1", "epochs=6", "accumulate=2", "evaluate_steps=4")
+    subprocess.run(worker(folder, "whole", *settings), check=True, capture_output=True, timeout=200)
+    process = subprocess.Popen(worker(folder, "killed", *settings), stdout=subprocess.DEVNULL)
+    curves = folder / "killed" / "curves.jsonl"
+    while not (curves.is_file() and curves.read_text().count('"loss"') >= 13):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "killed" / "adapter").exists()
+    again = subprocess.run(worker(folder, "killed", *settings), check=True, capture_output=True, text=True, timeout=200)
+    assert "going on from the checkpoint of step " in again.stdout
+    assert (folder / "killed" / ADAPTER).read_bytes() == (folder / "whole" / ADAPTER).read_bytes()
+    points = [
+        [{**json.loads(line), "tokens_per_second": 0} for line in (folder / run / "curves.jsonl").open()]
+        for run in ("whole", "killed")
+    ]
+    assert points[0] == points[1]
+
+
+def test_two_processes_make_the_steps_of_one(folder: Path) -> None:
+    pytest.importorskip("accelerate")
+    script = folder / "worker.py"
+    script.write_text(WORKER, "utf-8")
+    settings = ("epochs=2", "learning_rate=0.002")
+    subprocess.run(worker(folder, "one", *settings, "accumulate=2"), check=True, capture_output=True, timeout=200)
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script))
+    subprocess.run(
+        worker(folder, "two", *settings, launcher=launcher),
+        check=True,
+        capture_output=True,
+        timeout=250,
+        env=environment,
+    )
+    from safetensors.numpy import load_file
+
+    one, two = load_file(folder / "one" / ADAPTER), load_file(folder / "two" / ADAPTER)
+    assert max(float(abs(one[name] - two[name]).max()) for name in one) < 1e-4
+
+
+def test_patience_ends_a_training_and_the_best_weights_are_kept(folder: Path) -> None:
+    from concertino.datasets.folder import open_dataset
+    from concertino.training.causal import train
+
+    notes: list[str] = []
+    settings = tiny.recipe(patience=2, evaluate_steps=1, epochs=40, learning_rate=0.5, warmup=0.0)
+    result = train(settings, open_dataset(folder / "data"), folder / "base.gguf", folder / "run", notes.append)
+    assert result.steps < 400
+    assert result.best_step == result.steps - 2
+    assert any("no gain in 2 evaluations, stopping" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("train", "settings", "reason"),
+    [
+        ([], {}, "training part is empty"),
+        ([Row("a", "text", ("cat",)), Row("b", "text")], {}, r"1 of 2 rows have no token to learn.*\(b\)"),
+        ([Row("a", "text", ("cat",)), Row("b", "text", answer="  \n")], {}, "no token to learn"),
+        (tiny.pets(20), {"max_tokens": 60}, r"rows are longer than max_tokens 60 \(the longest has \d+\)"),
+    ],
+)
+def test_data_that_would_teach_nothing_is_refused(
+    tmp_path: Path, train: list[Row], settings: dict[str, int], reason: str
+) -> None:
+    from concertino.training import causal
+
+    base = tiny.write_base(tmp_path / "base.gguf")
+    data = tiny.dataset(tmp_path / "data", train)
+    with pytest.raises(TrainingRefused, match=reason):
+        causal.train(tiny.recipe(**settings), data, base, tmp_path / "run")
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("", "has no chat template"),
+        ("{{ messages[1]['content'] }}", "leaves out the instruction"),
+        ("{{ raise_exception('no system message here') }}", "no system message here"),
+        ("{% for", "cannot be read"),
+    ],
+)
+def test_a_base_that_cannot_be_asked_is_refused(tmp_path: Path, template: str, reason: str) -> None:
+    from concertino.training.causal import train
+
+    base = tiny.write_base(tmp_path / "base.gguf", template=template)
+    data = tiny.dataset(tmp_path / "data", tiny.pets(6))
+    with pytest.raises(TrainingRefused, match=reason):
+        train(tiny.recipe(), data, base, tmp_path / "run")
+
+
+def test_a_run_folder_of_another_training_is_refused(folder: Path) -> None:
+    from concertino.datasets.folder import open_dataset
+    from concertino.training.causal import train
+
+    data = open_dataset(folder / "data")
+    train(tiny.recipe(epochs=1), data, folder / "base.gguf", folder / "run")
+    tiny.write_base(folder / "other.gguf", seed=2)
+    with pytest.raises(TrainingRefused, match="recipe, data or base have changed"):
+        train(tiny.recipe(epochs=1), data, folder / "other.gguf", folder / "run")
+
+
+def test_four_bits_without_cuda_are_refused(folder: Path) -> None:
+    import torch
+
+    from concertino.datasets.folder import open_dataset
+    from concertino.training.causal import train
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ConfigurationError, match="qlora needs a CUDA GPU"):
+        train(tiny.recipe(method="qlora"), open_dataset(folder / "data"), folder / "base.gguf", folder / "run")
+
+
+def test_a_training_without_room_is_refused_before_the_first_step(folder: Path) -> None:
+    from concertino.training.gguf_export import refuse_without_room
+
+    with pytest.raises(DiskFull, match=r"The adapter needs \d+ MB .* Make room and run the same command again"):
+        refuse_without_room(folder, 1 << 60, "The adapter")
