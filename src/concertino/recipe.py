@@ -123,6 +123,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """Batches per step."""
     max_tokens: int = 256
     dropout: float = 0.0
+    """On the vector that the head reads (encoder), or on what LoRA's branches read (causal)."""
     label_smoothing: float = 0.0
     weight_decay: float = 0.01
     class_balance: float = 0.0

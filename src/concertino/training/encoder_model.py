@@ -29,7 +29,9 @@ class LoraLinear(torch.nn.Module):
         self.scale = scale
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return functional.linear(hidden, self.weight, self.bias) + (hidden @ self.A) @ (self.B * self.scale)
+        flat = hidden.flatten(0, -2)
+        plain = functional.linear(flat, self.weight, self.bias)
+        return torch.addmm(plain, flat @ self.A, self.B, alpha=self.scale).unflatten(0, hidden.shape[:-1])
 
 
 class EncoderModel(torch.nn.Module):
@@ -63,9 +65,6 @@ class EncoderModel(torch.nn.Module):
         weight, bias = self._frozen[f"{stem}.weight"], self._frozen[f"{stem}.bias"]
         return functional.layer_norm(hidden, (self.shape.width,), weight, bias, self.shape.epsilon)
 
-    def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
-        return functional.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
-
     def _layer(self, index: int, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         def linear(module: str, source: torch.Tensor) -> torch.Tensor:
             found: torch.Tensor = self.linear[f"{index}_{module}"](source)
@@ -77,9 +76,9 @@ class EncoderModel(torch.nn.Module):
         packed = [heads(linear(module, hidden)) for module in ("query", "key", "value")]
         attended = functional.scaled_dot_product_attention(*packed, attn_mask=mask).transpose(1, 2).flatten(2)
         name = f"encoder.layer.{index}"
-        middle = self._norm(self._drop(linear("output", attended)) + hidden, f"{name}.attention.output.LayerNorm")
+        middle = self._norm(linear("output", attended) + hidden, f"{name}.attention.output.LayerNorm")
         narrow = linear("down", functional.gelu(linear("up", middle)))
-        return self._norm(self._drop(narrow) + middle, f"{name}.output.LayerNorm")
+        return self._norm(narrow + middle, f"{name}.output.LayerNorm")
 
     def pooled(self, batch: Sequence[Sequence[int]]) -> torch.Tensor:
         """Mean of the last layer over each text's tokens, `[texts, width]`."""
@@ -96,7 +95,8 @@ class EncoderModel(torch.nn.Module):
         return (hidden * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
 
     def forward(self, batch: Sequence[Sequence[int]]) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self._drop(self.pooled(batch)))
+        pooled = functional.dropout(self.pooled(batch), self.dropout, self.training)
+        logits: torch.Tensor = self.head(pooled)
         return logits
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
