@@ -118,7 +118,7 @@ def test_labels_that_differ_only_in_case_are_pointed_out(tmp_path: Path) -> None
         "Ich möchte kündigen",
         "カードはどこですか",
         "Doctor: Any pain?\nPatient: No.\nDoctor: Fever?\nPatient: No.\nDoctor: Cough?\nPatient: Yes.",
-        "Terms of service ==========",
+        "== Terms ====================================",
     ],
 )
 def test_ordinary_texts_are_not_junk(text: str) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 
 _LETTER = re.compile(r"[^\W\d_]")
 _RUN = re.compile(r"([^\s\d=\-_*.#~])\1{9,}")
+_RULE = re.compile(r"([=\-_*.#~])\1{3,}")
 _FEWEST_ALNUM = 0.4
 _MOST_RUNS = 0.5
 _MOST_ONE_LINE = 0.5
@@ -19,7 +20,7 @@ def poor(text: str) -> tuple[str, str] | None:
     undecoded = text.count("\ufffd")
     if undecoded > _MOST_UNDECODED * len(text):
         return "undecodable", f"{undecoded} of {len(text)} characters could not be decoded"
-    pieces = text.split()
+    pieces = _RULE.sub(" ", text).split()
     visible = sum(map(len, pieces))
     alnum = sum(map(str.isalnum, text))
     if alnum < _FEWEST_ALNUM * visible:
