@@ -80,7 +80,9 @@ def test_narrowing_offers_the_neighbours_labels_only() -> None:
 
 
 def test_a_prompt_that_is_too_long_loses_examples_first_and_then_the_text_s_middle() -> None:
-    generation: Generation | None = ask(FEW_SHOT_CONSTRAINED, RECIPE, LABELS, "m", "a" * 500 + "b" * 500, NEIGHBOURS).generation
+    generation: Generation | None = ask(
+        FEW_SHOT_CONSTRAINED, RECIPE, LABELS, "m", "a" * 500 + "b" * 500, NEIGHBOURS
+    ).generation
     lengths = []
     while generation is not None:
         lengths.append((len(generation.messages), len(generation.messages[-1].text)))

@@ -5,7 +5,8 @@ many thresholds on one part and keeping the best would break it, so the threshol
 fixed before the calibration part was seen, from the most confident downward, each at the full level, and the first
 that fails ends the search (fixed sequence testing, as in Learn then Test, Angelopoulos et al. 2021). Where the
 sequence begins is chosen on the dev part: at a start that few rows pass, no test could succeed. The temperature moves
-confidences too, so it is fitted on a fifth of the calibration part's groups, and the thresholds are tested on the rest.
+confidences too, so it is fitted on dev and on a fifth of the calibration part's groups, and the thresholds are tested
+on the rest.
 """
 
 import hashlib

@@ -58,8 +58,6 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
     part: Part = Part.TEST
     generalist: bool = True
     baselines: bool = True
-    selection_rows: int = 24
-    """Dev rows on which the generalist's prompt is chosen."""
     price: Price = Price()
     """Of the specialist."""
     generalist_price: Price = Price()
@@ -197,7 +195,7 @@ class _Evaluation:
             found = self._classical(manifest, engine, rows, neighbours, dev) if self.options.baselines else []
             prompts: list[PromptTried] = []
             if self.options.generalist:
-                chosen = sample(dev or train, self.options.selection_rows)
+                chosen = sample(dev or train, self.recipe.evaluation.selection_rows)
                 both = (self._embed(engine, chosen), self._embed(engine, prompted))
                 asked, prompts = self._runner.run(self._generalist(neighbours, chosen, prompted, both))
                 found.append(asked)
@@ -325,7 +323,7 @@ class _Evaluation:
 
     def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:
         notes = []
-        if self.dataset.manifest.recipe_digest != self.recipe.digest:
+        if self.dataset.manifest.recipe_digest != self.recipe.data_digest:
             notes.append("The recipe was changed after the dataset was curated.")
         if groups < len(specialist.rows):
             notes.append(

@@ -18,6 +18,8 @@ from concertino.models import Store
 from concertino.recipe import Recipe
 
 BACKEND = "llamacpp"
+OPTIONS = {"parallel": 1}
+"""One request at a time is measured, so one is prepared for."""
 
 
 class Asking:
@@ -69,4 +71,4 @@ async def best_prompt(
 def generalist_engine(recipe: Recipe, store: Store) -> AbstractAsyncContextManager[Engine]:
     """The engine of the recipe's generalist."""
     store.require(recipe.evaluation.generalist)
-    return engine_for(BACKEND, store, ModelUse(recipe.evaluation.generalist, (), CONTEXT_TOKENS), parallel=1)
+    return engine_for(BACKEND, store, ModelUse(recipe.evaluation.generalist, (), CONTEXT_TOKENS), **OPTIONS)

@@ -110,7 +110,9 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], long: int = -1)
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     body = "".join(
         "<tr>"
-        + "".join(f"<td{' class=long' if place == long else ''}>{escape(cell)}</td>" for place, cell in enumerate(row))
+        + "".join(
+            f"<td{' class="long"' if place == long else ''}>{escape(cell)}</td>" for place, cell in enumerate(row)
+        )
         + "</tr>"
         for row in rows
     )

@@ -78,9 +78,10 @@ async def calibrate(
     manifest = read_adapter(run_folder / ADAPTER)
     if not manifest.labels:
         return calibrating.not_applicable(alpha, "The skill answers with text of its own, which has no confidence.")
-    temperature = manifest.temperature
+    temperature, dev_rows = manifest.temperature, list(dataset.rows(Part.DEV))
     if manifest.engine == "encoder":
-        temperature = await _fit_temperature(recipe, run_folder, store, rows, temperature, note)
+        share = [row for row in rows if calibrating.for_temperature(group_of(row))]
+        temperature = await _fit_temperature(recipe, run_folder, store, share + dev_rows, temperature, note)
         if abs(temperature - manifest.temperature) > _ENOUGH_CHANGE * manifest.temperature:
             write_manifest(run_folder / ADAPTER, structs.replace(manifest, temperature=temperature))
             note(f"temperature {manifest.temperature:.3f} -> {temperature:.3f}")
@@ -89,7 +90,6 @@ async def calibrate(
         rows = [row for row in rows if not calibrating.for_temperature(group_of(row))] or rows
     async with specialist_of(recipe, run_folder, store) as specialist:
         scores = await _scores(specialist, rows, task, "specialist on the calibration part", note)
-        dev_rows = list(dataset.rows(Part.DEV))
         dev = await _scores(specialist, dev_rows, task, "specialist on the dev part", note) if dev_rows else None
     if scores is None:
         return calibrating.not_applicable(alpha, "The engine gives no confidence.")
@@ -97,9 +97,8 @@ async def calibrate(
 
 
 async def _fit_temperature(
-    recipe: Recipe, run_folder: Path, store: Store, rows: Sequence[Row], before: float, note: Note
+    recipe: Recipe, run_folder: Path, store: Store, chosen: Sequence[Row], before: float, note: Note
 ) -> float:
-    chosen = [row for row in rows if calibrating.for_temperature(group_of(row))]
     async with specialist_of(recipe, run_folder, store) as specialist:
         found = await specialist.answer([row.text for row in chosen], "specialist for the temperature", note)
     return calibrating.temperature_for([item.scores for item in found], [row.labels for row in chosen], before)

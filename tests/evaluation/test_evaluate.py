@@ -1,0 +1,142 @@
+"""One evaluation from end to end, with engines that echo; and what is refused."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from concertino.datasets.folder import Row, open_dataset
+from concertino.errors import EvaluationRefused, ModelMissing
+from concertino.evaluation import embedding, generalist, specialist
+from concertino.evaluation.checks import normalised
+from concertino.evaluation.evaluate import Options, evaluate, sample
+from concertino.evaluation.results import Abstention, EvaluationReport, Kind, read_report
+from concertino.models import Store
+from tests.evaluation.runs import RECIPE, animal_rows, echo_store, write_dataset, write_run
+
+
+@pytest.fixture
+def echoing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every engine of an evaluation is the echo backend."""
+    monkeypatch.setattr(specialist, "ENGINES", {"causal": "echo"})
+    monkeypatch.setattr(generalist, "BACKEND", "echo")
+    monkeypatch.setattr(generalist, "OPTIONS", {})
+    monkeypatch.setattr(embedding, "BACKEND", "echo")
+
+
+def run(folder: Path, said: list[str] | None = None, **options: Any) -> EvaluationReport:
+    if not (folder / "run").exists():
+        write_run(folder / "run", write_dataset(folder / "data"))
+    store = echo_store(folder / "home")
+    notes = [] if said is None else said
+    return evaluate(RECIPE, open_dataset(folder / "data"), folder / "run", store, Options(**options), notes.append)
+
+
+@pytest.mark.usefixtures("echoing")
+def test_a_specialist_is_measured_against_all_others_on_the_same_rows(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    report = run(tmp_path, command="concertino evaluate x.yaml")
+    assert [(found.name, found.kind, found.rows) for found in report.runners] == [
+        ("specialist", Kind.SPECIALIST, 60),
+        ("untuned base", Kind.BASE, 20),
+        ("TF-IDF", Kind.CLASSICAL, 60),
+        ("embedding kNN", Kind.CLASSICAL, 60),
+        ("generalist", Kind.GENERALIST, 20),
+    ]
+    mine = report.runners[0]
+    assert (mine.right, mine.value) == (54, 0.9)  # the echo names the animal of the text; 6 labels are wrong
+    assert {found.name: found.rows for found in report.comparisons}["generalist"] == 20
+    assert all(found.holm_p >= found.p for found in report.comparisons)
+    assert [tried.name for tried in report.prompts if tried.chosen]
+    assert report.forgetting.applicable
+    assert report.forgetting.agreement == 1.0
+    assert report.out_of_scope is not None
+    assert report.out_of_scope.rows == 5
+    assert read_report(tmp_path / "run") == report
+    lines = (tmp_path / "run/evaluation/predictions.jsonl").read_bytes().splitlines()
+    assert len(lines) == 60 * 3 + 20 * 2
+    assert msgspec.json.decode(lines[0])["runner"] == "specialist"
+
+
+@pytest.mark.usefixtures("echoing")
+def test_the_page_stands_alone_and_the_markdown_says_the_same(tmp_path: Path) -> None:
+    run(tmp_path, baselines=False, generalist=False)
+    page = (tmp_path / "run/evaluation/report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "prefers-color-scheme:dark" in page
+    _, body = page.split("<body>")
+    ElementTree.fromstring("<body>" + body.split("</body>")[0].replace("<br>", " ") + "</body>")  # every tag is closed
+    markdown = (tmp_path / "run/evaluation/report.md").read_text("utf-8")
+    for sentence in ("90.0%", "energy", "Feasibility", "fixed sequence testing", "evaluated 1 times"):
+        assert sentence in markdown
+        assert sentence in page
+
+
+@pytest.mark.usefixtures("echoing")
+def test_a_threshold_keeps_its_promise_or_is_said_to_be_infeasible(tmp_path: Path) -> None:
+    report = run(tmp_path, baselines=False, generalist=False)
+    assert report.calibration.abstention is Abstention.FITTED
+    assert report.calibration.threshold == 0.0  # the echo is always certain, and always right on this part
+    content = write_dataset(tmp_path / "hard/data", calibration=animal_rows("calibration", 120, wrong_every=3))
+    write_run(tmp_path / "hard/run", content)
+    report = run(tmp_path / "hard", baselines=False, generalist=False)
+    assert report.calibration.abstention is Abstention.INFEASIBLE
+    assert report.calibration.threshold is None
+    assert report.on_test is None
+    assert report.calibration.must_abstain == pytest.approx((1 / 3 - 0.05) / 0.95)
+    assert "infeasible" in (tmp_path / "hard/run/evaluation/report.md").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("echoing")
+def test_a_second_evaluation_asks_nothing_again_and_is_counted(tmp_path: Path) -> None:
+    first = run(tmp_path, generalist=False, baselines=False)
+    said: list[str] = []
+    second = run(tmp_path, said, generalist=False, baselines=False)
+    assert said == []
+    assert second.runners == first.runners
+    assert (second.looks.adapters, second.looks.evaluations) == (1, 2)
+    (tmp_path / "run/adapter/adapter.json").write_bytes(
+        (tmp_path / "run/adapter/adapter.json").read_bytes().replace(b'"rank": 8', b'"rank": 9')
+    )
+    assert run(tmp_path, generalist=False, baselines=False).looks.adapters == 2
+
+
+@pytest.mark.usefixtures("echoing")
+def test_choosing_on_dev_does_not_look_at_test(tmp_path: Path) -> None:
+    report = run(tmp_path, part="dev", generalist=False, baselines=False)
+    assert (report.part, report.rows) == ("dev", 60)
+    assert not (tmp_path / "run/evaluation/looked.json").exists()
+
+
+@pytest.mark.usefixtures("echoing")
+def test_test_rows_that_were_trained_on_are_refused_with_examples(tmp_path: Path) -> None:
+    leaked = [*animal_rows("train", 60), Row("leak", "THE bird sings on the roof - test 0!", ("bird",))]
+    write_run(tmp_path / "run", write_dataset(tmp_path / "data", train=leaked))
+    with pytest.raises(EvaluationRefused, match=r"1 rows of train have a text that is in test too \(leak = test-0"):
+        run(tmp_path)
+
+
+def test_another_dataset_than_the_run_s_is_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data")
+    write_run(tmp_path / "run", "f" * 64)
+    with pytest.raises(EvaluationRefused, match="was trained on dataset ffffffffffff"):
+        run(tmp_path)
+
+
+def test_a_model_that_is_not_pulled_is_said_before_anything_is_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", write_dataset(tmp_path / "data"))
+    with pytest.raises(ModelMissing, match="concertino pull all-MiniLM-L6-v2"):
+        evaluate(RECIPE, open_dataset(tmp_path / "data"), tmp_path / "run", Store(tmp_path), Options(), print)
+
+
+def test_a_smaller_sample_is_part_of_every_larger_one() -> None:
+    rows = animal_rows("test", 50)
+    assert sample(rows, 10) == sample(rows, 30)[:10] == sample(rows[::-1], 0)[:10]
+
+
+def test_texts_are_compared_without_case_and_punctuation() -> None:
+    assert normalised("  Ａ Dog's—bowl! ") == normalised("a dog s bowl")
+    assert normalised("...") != normalised("!!!")
