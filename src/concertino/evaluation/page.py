@@ -108,12 +108,9 @@ def write_page(path: Path, report: EvaluationReport) -> None:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], long: int = -1) -> str:
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    kinds = [' class="long"' if place == long else "" for place in range(len(titles))]
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class="long"' if place == long else ''}>{escape(cell)}</td>" for place, cell in enumerate(row)
-        )
-        + "</tr>"
+        f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
