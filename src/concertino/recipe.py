@@ -145,6 +145,8 @@ class EvaluationPlan(Struct, frozen=True, forbid_unknown_fields=True):
     generalist: str = "qwen2.5-coder-1.5b-instruct"
     generalist_rows: int = 100
     """Test rows on which the prompted models are run; the specialist and the classical baselines see all."""
+    selection_rows: int = 24
+    """Dev rows on which the generalist's prompt is chosen."""
     shots: int = 5
     """Retrieved examples in the few-shot prompt."""
     alpha: float = 0.05
@@ -193,11 +195,26 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe's content, whatever its file looks like."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        return _digest(self)
+
+    @property
+    def data_digest(self) -> str:
+        """SHA-256 of what a dataset depends on: curating again is due when it changes."""
+        return _digest(self.name, self.labels, self.free_text, self.data)
+
+    @property
+    def training_digest(self) -> str:
+        """SHA-256 of what an adapter depends on, beside its data: training again is due when it changes."""
+        answers = (self.instruction, self.labels, self.free_text, self.max_tokens)
+        return _digest(self.name, answers, self.training, self.evaluation.metric)
 
     def card(self, labels: tuple[str, ...]) -> SkillCard:
         """The skill as a prompted model would be given it."""
         return SkillCard(self.skill, self.description, self.instruction, labels, max_tokens=self.max_tokens)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -54,7 +54,7 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
     notes: list[str] = []
     result = train(tiny.recipe(epochs=10), data, base, tmp_path / "run", notes.append)
     assert result.agreement is not None and result.agreement >= 0.9
-    assert result.best is not None and result.best > 0.65  # by chance 0.33
+    assert result.best_dev is not None and result.best_dev > 0.65  # by chance 0.33
     assert any("[['dog<|im_end|>']]" in note for note in notes)
     points = [json.loads(line) for line in (tmp_path / "run" / "curves.jsonl").open()]
     losses = [point["loss"] for point in points if "loss" in point]
@@ -65,7 +65,7 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
     assert set(manifest.files) == {"adapter.gguf", "adapter_config.json", "adapter_model.safetensors"}
     told = json.loads((tmp_path / "run" / "training.json").read_text())
     assert told["tokens"] == result.tokens > 0
-    assert told["recipe"] == tiny.recipe(epochs=10).digest
+    assert told["recipe_digest"] == tiny.recipe(epochs=10).training_digest
 
 
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Path) -> None:

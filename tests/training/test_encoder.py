@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from concertino.backends.encoder import EncoderBackend
 from concertino.backends.encoder.session import SHIPPED_GRAPH, SHIPPED_SHAPE, EncoderFiles
 from concertino.datasets.folder import Dataset, DatasetManifest, Part, Row, open_dataset, write_manifest, write_rows
 from concertino.errors import ConcertinoError, ConfigurationError, TrainingRefused
-from concertino.recipe import Data, EvaluationPlan, Recipe, Source, Training
+from concertino.recipe import Data, Recipe, Source, Training
 from concertino.types import Chunk, Message, Role
 from tests.training.encoders import WORDS, tiny_encoder
 
@@ -26,10 +27,16 @@ torch = pytest.importorskip("torch")
 
 
 def recipe(**training: object) -> Recipe:
-    options = {"epochs": 6, "batch": 8, "rank": 4, "learning_rate": 5e-3, "max_tokens": 32, "threads": 1, **training}
-    return Recipe(
-        "team/colour", "d", "i", Data((Source("x"),)), training=Training(**options), evaluation=EvaluationPlan()
-    )  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "epochs": 6,
+        "batch": 8,
+        "rank": 4,
+        "learning_rate": 5e-3,
+        "max_tokens": 32,
+        "threads": 1,
+        **training,
+    }
+    return Recipe("team/colour", "d", "i", Data((Source("x"),)), training=Training(**options))
 
 
 def dataset(folder: Path, rows: dict[str, list[Row]] | None = None) -> Dataset:

@@ -124,7 +124,7 @@ class _Run:
         infos += _other_infos(others, "background texts", contents.background)
         manifest = DatasetManifest(
             name=recipe.name,
-            recipe_digest=recipe.digest,
+            recipe_digest=recipe.data_digest,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             parts=parts,
             labels={label: contents.labels[label].total() for label in sorted(contents.labels)},
@@ -267,7 +267,7 @@ def _existing(out: Path, recipe: Recipe, files: Sequence[InputFile], force: bool
             return None
         raise DataRefused(f"{out} exists and is no dataset. Name another folder with --out, or move it away.")
     manifest = open_dataset(out).manifest
-    if manifest.recipe_digest != recipe.digest:
+    if manifest.recipe_digest != recipe.data_digest:
         what = "by another recipe, or before this one was changed"
     elif [(each.path, each.sha256) for each in manifest.sources] != [(each.path, each.sha256) for each in files]:
         what = "from other files, or before these were changed"

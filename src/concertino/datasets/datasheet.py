@@ -197,7 +197,7 @@ def _sources(manifest: DatasetManifest, gathered: Gathered) -> Iterator[str]:
 
 def _again(recipe: Recipe, manifest: DatasetManifest) -> Iterator[str]:
     yield "## How to make it again\n"
-    yield f"`concertino curate` with the recipe of digest `{recipe.digest[:16]}` and files of the hashes above gives"
+    yield f"`concertino curate` with a recipe of digest `{recipe.data_digest[:16]}` and files of the hashes above gives"
     yield f"the content `{manifest.content[:16]}`, byte for byte.\n"
 
 

@@ -20,10 +20,11 @@ from concertino.errors import ConfigurationError
 from concertino.models.adapters import AdapterManifest
 from concertino.recipe import Method, Recipe
 from concertino.training.causal_data import Example, PromptFormat, epoch_batches, make_examples, supervised_spans
-from concertino.training.checkpoint import Checkpoints, written_whole
+from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
 from concertino.training.metric import score
 from concertino.training.progress import Progress
+from concertino.training.result import TrainingResult, library_versions, write_result
 
 DEV_ROWS, DEV_ROWS_TEXT = 200, 48
 """Dev rows that an evaluation during training looks at, for labels and for free text."""
@@ -31,31 +32,6 @@ DEV_ROWS, DEV_ROWS_TEXT = 200, 48
 PACKAGES = ("torch", "transformers", "tokenizers", "gguf", "xllamacpp")
 
 Note = Callable[[str], None]
-
-
-class TrainingResult(Struct, frozen=True):
-    """What a training came to; `training.json` holds it too."""
-
-    recipe: str
-    """SHA-256 of the recipe."""
-    dataset: str
-    """Content hash of the dataset."""
-    base: str
-    base_sha256: str
-    steps: int
-    tokens: int
-    """Tokens read in training steps, padding aside."""
-    tokens_per_second: float
-    seconds: float
-    """Spent in training steps, over all processes that took part one after another."""
-    metric: str
-    best: float | None
-    """The metric on dev of the weights that were kept; None without dev rows."""
-    best_step: int
-    agreement: float | None
-    """Share of answers that llama.cpp gave as torch did; None where the base has no GGUF file."""
-    seed: int
-    versions: dict[str, str]
 
 
 class _State(Struct):
@@ -125,7 +101,7 @@ class _Run:
         optimizer = make_optimizer([p for p in trainee.parameters() if p.requires_grad], self.plan)
         self.trainee, self.optimizer = self.machine.place(trainee, optimizer)
         self.parameters = [p for p in self.trainee.parameters() if p.requires_grad]
-        identity = f"{recipe.digest} {dataset.manifest.content} {loaded.sha256} {self.machine.world}"
+        identity = f"{recipe.training_digest} {dataset.manifest.content} {loaded.sha256} {self.machine.world}"
         self.checkpoints = Checkpoints(folder / "checkpoints", self.plan.checkpoint_steps, identity, self.note)
         self.best_weights: dict[str, Any] | None = None
         self.state = _State()
@@ -300,24 +276,27 @@ class _Run:
         agreement = self._export(texts, answers) if self.machine.first else None
         state = self.state
         result = TrainingResult(
-            recipe=self.recipe.digest,
+            name=self.recipe.name,
+            recipe_digest=self.recipe.training_digest,
             dataset=self.dataset.manifest.content,
+            engine=self.plan.engine,
             base=self.plan.base,
             base_sha256=self.base.sha256,
+            seed=self.plan.seed,
             steps=state.step,
+            epochs=self.plan.epochs,
             tokens=state.tokens,
-            tokens_per_second=round(state.tokens / max(state.seconds, 1e-9), 1),
             seconds=round(state.seconds, 1),
             metric=self.recipe.evaluation.metric,
-            best=state.best,
+            best_dev=state.best,
             best_step=state.best_step or state.step,
+            threads=_threads(self.plan.threads),
+            rows=len(self.examples),
             agreement=agreement,
-            seed=self.plan.seed,
-            versions=_versions(),
+            versions=library_versions(*PACKAGES),
         )
         if self.machine.first:
-            with written_whole(self.folder / "training.json") as partial:
-                partial.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+            write_result(self.folder, result)
         self.machine.wait()
         return result
 
@@ -377,9 +356,3 @@ def _bf16() -> Any:
     import torch
 
     return torch.bfloat16
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    return {name: metadata.version(name) for name in PACKAGES}

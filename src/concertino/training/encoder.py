@@ -50,7 +50,7 @@ def train(
     _check(rows, labels, dataset)
     _show(dataset, note)
     shape, base_hash, started = read_shape(base.config), file_sha256(base.weights), time.monotonic()
-    identity = f"{recipe.digest} {dataset.manifest.content} {base_hash}"
+    identity = f"{recipe.training_digest} {dataset.manifest.content} {base_hash}"
     arrays: dict[str, np.ndarray] = {}
     trained, logs = [], []
     for member in range(plan.members):
@@ -86,7 +86,7 @@ def train(
     )
     result = TrainingResult(
         name=recipe.name,
-        recipe_digest=recipe.digest,
+        recipe_digest=recipe.training_digest,
         dataset=dataset.manifest.content,
         engine=plan.engine,
         base=plan.base,

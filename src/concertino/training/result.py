@@ -39,7 +39,8 @@ class TrainingResult(Struct, frozen=True):
     best_step: int
     threads: int
     rows: int
-    rows_left_out: int = 0
+    agreement: float | None = None
+    """Share of answers that llama.cpp gave as torch did; None for encoders, and for bases without a GGUF file."""
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -21,7 +21,7 @@ def train(recipe: Recipe, dataset: Dataset, store: Store, run: Path, note: Note 
         raise TrainingRefused(f"{dataset.folder} is the dataset of {dataset.manifest.name}, not of {recipe.name}.")
     if (run / RESULT).is_file():
         done = read_result(run)
-        if (done.recipe_digest, done.dataset) == (recipe.digest, dataset.manifest.content):
+        if (done.recipe_digest, done.dataset) == (recipe.training_digest, dataset.manifest.content):
             note(f"{run} holds this training already; nothing to do")
             return done
         raise TrainingRefused(
@@ -34,7 +34,9 @@ def train(recipe: Recipe, dataset: Dataset, store: Store, run: Path, note: Note 
         return train_encoder(recipe, dataset, encoder_files(store, recipe.training.base), run, note)
     from concertino.training.causal import train as train_causal
 
-    return train_causal(recipe, dataset, store, run, note)
+    folder = Path(recipe.training.base)
+    base = folder if folder.is_dir() else store.resolve(recipe.training.base)
+    return train_causal(recipe, dataset, base, run, note)
 
 
 def encoder_files(store: Store, base: str) -> EncoderFiles:
