@@ -135,10 +135,9 @@ class _Run:
                 self._step(progress, curves)
         if self.best_weights is not None:
             put_weights(self.branches, self.best_weights)
-        result = self._finish()
         if curves is not None:
             curves.plot()
-        return result
+        return self._finish()
 
     # Steps
 
