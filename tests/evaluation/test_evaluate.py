@@ -14,6 +14,7 @@ from concertino.evaluation.checks import normalised
 from concertino.evaluation.evaluate import Options, evaluate, sample
 from concertino.evaluation.results import Abstention, EvaluationReport, Kind, read_report
 from concertino.models import Store
+from concertino.models.adapters import read_adapter, write_manifest
 from tests.evaluation.runs import RECIPE, animal_rows, echo_store, write_dataset, write_run
 
 
@@ -98,9 +99,9 @@ def test_a_second_evaluation_asks_nothing_again_and_is_counted(tmp_path: Path) -
     assert said == []
     assert second.runners == first.runners
     assert (second.looks.adapters, second.looks.evaluations) == (1, 2)
-    (tmp_path / "run/adapter/adapter.json").write_bytes(
-        (tmp_path / "run/adapter/adapter.json").read_bytes().replace(b'"rank": 8', b'"rank": 9')
-    )
+    manifest = read_adapter(tmp_path / "run/adapter")
+    (tmp_path / "run/adapter/adapter.gguf").write_bytes(b"GGUF of another training")
+    write_manifest(tmp_path / "run/adapter", manifest)
     assert run(tmp_path, generalist=False, baselines=False).looks.adapters == 2
 
 

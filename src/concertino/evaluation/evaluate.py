@@ -45,7 +45,7 @@ from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Recipe
 from concertino.training.result import ADAPTER
-from concertino.training.routing_figures import auroc
+from concertino.training.routing_figures import auroc, expected_calibration_error
 
 _SUREST = 10
 
@@ -126,7 +126,8 @@ class _Evaluation:
         adapter = adapter_hash(self.run_folder / ADAPTER)
         looks = Looks(0, 0)
         if self.options.part is Part.TEST:
-            looks = record_look(self.run_folder, self.dataset.manifest.content, adapter)
+            weights = hashlib.sha256(msgspec.json.encode(manifest.files, order="sorted")).hexdigest()
+            looks = record_look(self.run_folder, self.dataset.manifest.content, weights)
         prompted = rows[: self.recipe.evaluation.generalist_rows]
         specialist, others, outside, forgetting = self._runner.run(
             self._specialist(manifest, rows, prompted, calibration)
@@ -332,6 +333,13 @@ class _Evaluation:
             )
         if 0 < self.options.rows < self.dataset.manifest.parts[self.options.part].rows:
             notes.append(f"A sample of {len(specialist.rows)} rows, not all of the part.")
+        scored = [max(item.scores.values()) for item in specialist.predictions if item.scores]
+        if len(scored) == len(specialist.rows):
+            error = expected_calibration_error(np.exp(scored), np.asarray(specialist.right, bool))
+            notes.append(
+                "The specialist's confidence is its label's probability times the probability that the text is one "
+                f"that the skill is for. The expected calibration error of the label's probability alone is {error:.3f}."
+            )
         unread = sum(item.too_long for answered in [specialist, *others] for item in answered.predictions)
         if unread:
             notes.append(f"{unread} texts did not fit a model and count as format failures.")

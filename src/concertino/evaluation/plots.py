@@ -1,7 +1,7 @@
 """Plots as inline SVG. Colours are CSS variables of the page, so that they follow its light or dark scheme."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from concertino.evaluation.metrics import Bin, RiskCoverage
@@ -45,6 +45,7 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
     if len(known) < 2:
         return ""
     height = 320
+    floor = math.floor(4 * min(runner.lower for runner, _ in known)) / 4
     low = math.floor(math.log10(min(cost for _, cost in known)))
     high = max(low + 1, math.ceil(math.log10(max(cost for _, cost in known))))
 
@@ -52,9 +53,10 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (math.log10(cost) - low) / (high - low)
 
     def y_of(share: float) -> float:
-        return height - _BOTTOM - (height - _TOP - _BOTTOM) * share
+        return height - _BOTTOM - (height - _TOP - _BOTTOM) * (share - floor) / (1 - floor)
 
-    parts = _horizontal_grid(height, y_of, WIDTH)
+    floor = min(floor, 0.75)
+    parts = _horizontal_grid(height, y_of, WIDTH, floor)
     for power in range(low, high + 1):
         x = x_of(10.0**power)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
@@ -62,7 +64,7 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
         parts.append(f'<text class="tick" x="{x:.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle">{said}</text>')
     parts.append(_axis(WIDTH / 2, height - 6, "median CPU time of a request, logarithmic"))
     placed: list[tuple[float, float]] = []
-    for runner, cost in sorted(known, key=lambda pair: pair[0].kind is not Kind.SPECIALIST):
+    for runner, cost in sorted(known, key=lambda pair: -pair[0].value):
         x, y, low_y, high_y = x_of(cost), y_of(runner.value), y_of(runner.lower), y_of(runner.upper)
         kind = "mine" if runner.kind is Kind.SPECIALIST else "other"
         anchor, shift = ("end", -10) if x > WIDTH * 0.72 else ("start", 10)
@@ -185,13 +187,13 @@ def threshold_point(report: EvaluationReport) -> tuple[float, float] | None:
     return (found.coverage, found.risk) if found is not None and found.risk is not None else None
 
 
-def _horizontal_grid(height: int, y_of: object, width: int) -> list[str]:
-    assert callable(y_of)
+def _horizontal_grid(height: int, y_of: Callable[[float], float], width: int, floor: float = 0.0) -> list[str]:
     parts = []
     for step in range(5):
-        y = y_of(step / 4)
+        share = floor + (1 - floor) * step / 4
+        y = y_of(share)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{step * 25}%</text>')
+        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share * 100:g}%</text>')
     return parts
 
 
