@@ -14,7 +14,9 @@ from concertino.cli import output
 
 if TYPE_CHECKING:
     from concertino.datasets.contamination import Embed
+    from concertino.datasets.folder import DatasetManifest
     from concertino.datasets.select import Progress
+    from concertino.recipe import Recipe
 
 _EMBEDDER = "all-MiniLM-L6-v2"
 _TEXTS = 64
@@ -50,22 +52,12 @@ def curate(
       concertino curate recipes/finance/banking-intent.yaml --data-dir data
       concertino curate recipe.yaml --data-dir data --out /tmp/try --force
     """
-    from concertino.datasets.curate import curate as run
     from concertino.datasets.tally import read_counts
     from concertino.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     folder = out or Path("datasets") / loaded.specialist / loaded.skill
-    with ExitStack() as stack:
-        progress = stack.enter_context(_progress())
-        embed, why_not = None, "the recipe names no evaluation set"
-        if loaded.data.decontaminate and not paraphrases:
-            why_not = "--no-paraphrases was given"
-        elif loaded.data.decontaminate:
-            embed, why_not = stack.enter_context(_embedder())
-        manifest = run(
-            loaded, data_dir, folder, output.say, embed, force=force, progress=progress, why_no_embed=why_not
-        )
+    manifest = curated(loaded, data_dir, folder, force=force, paraphrases=paraphrases)
     if as_json:
         output.print_json(manifest)
         return
@@ -78,6 +70,22 @@ def curate(
     parts = [(part.value, str(info.rows), info.sha256[:16]) for part, info in manifest.parts.items()]
     output.print_table(("part", "rows", "sha256"), parts)
     output.print_text(f"\n{len(manifest.labels)} labels. Read {folder / 'datasheet.md'} before you train.")
+
+
+def curated(
+    recipe: "Recipe", data_dir: Path, folder: Path, *, force: bool = False, paraphrases: bool = True
+) -> "DatasetManifest":
+    """Make the recipe's dataset in `folder`, or use the one there, with a bar for a person who waits."""
+    from concertino.datasets.curate import curate as run
+
+    with ExitStack() as stack:
+        progress = stack.enter_context(_progress())
+        embed, why_not = None, "the recipe names no evaluation set"
+        if recipe.data.decontaminate and not paraphrases:
+            why_not = "--no-paraphrases was given"
+        elif recipe.data.decontaminate:
+            embed, why_not = stack.enter_context(_embedder())
+        return run(recipe, data_dir, folder, output.say, embed, force=force, progress=progress, why_no_embed=why_not)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from concertino import config
 from concertino.cli import output
 
 if TYPE_CHECKING:
+    from concertino.datasets.folder import Dataset
+    from concertino.evaluation.results import EvaluationReport
     from concertino.models import Store
     from concertino.recipe import Recipe
 
@@ -49,18 +51,43 @@ def evaluate(
     loaded = load_recipe(recipe)
     settings = config.load()
     folder = run or Path("runs") / loaded.name
-    store = Store(settings.home_path)
     if part not in ("test", "dev"):
         raise typer.BadParameter(f"{part!r} must be test or dev.", param_hint="--part")
     if task is not None:
-        _run_task(task, loaded, folder, store, rows, as_json)
+        _run_task(task, loaded, folder, Store(settings.home_path), rows, as_json)
         return
-    from concertino.datasets.folder import Part, open_dataset
-    from concertino.evaluation.evaluate import Options
-    from concertino.evaluation.evaluate import evaluate as measure
+    from concertino.datasets.folder import open_dataset
     from concertino.evaluation.report import markdown
 
-    mine, other = settings.card(loaded.specialist), settings.card(settings.router.default)
+    opened = open_dataset(dataset or Path("datasets") / loaded.name)
+    report = measured(
+        loaded, opened, folder, settings, rows=rows, part=part, generalist=generalist, baselines=baselines
+    )
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_text(markdown(report), end="")
+    output.say(f"Written to {folder / 'evaluation'}: evaluation.json, report.md, report.html, predictions.jsonl")
+
+
+def measured(
+    recipe: "Recipe",
+    dataset: "Dataset",
+    run: Path,
+    settings: config.Settings,
+    *,
+    rows: int = 0,
+    part: str = "test",
+    generalist: bool = True,
+    baselines: bool = True,
+) -> "EvaluationReport":
+    """Measure a run at the team's prices, as the command line that is running."""
+    from concertino.datasets.folder import Part
+    from concertino.evaluation.evaluate import Options
+    from concertino.evaluation.evaluate import evaluate as measure
+    from concertino.models import Store
+
+    mine, other = settings.card(recipe.specialist), settings.card(settings.router.default)
     options = Options(
         rows=rows,
         part=Part(part),
@@ -70,13 +97,7 @@ def evaluate(
         generalist_price=other.price if other else config.Price(),
         command=shlex.join(["concertino", *sys.argv[1:]]),
     )
-    opened = open_dataset(dataset or Path("datasets") / loaded.name)
-    report = measure(loaded, opened, folder, store, options, output.say)
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_text(markdown(report), end="")
-    output.say(f"Written to {folder / 'evaluation'}: evaluation.json, report.md, report.html, predictions.jsonl")
+    return measure(recipe, dataset, run, Store(settings.home_path), options, output.say)
 
 
 def _run_task(task: Path, recipe: "Recipe", folder: Path, store: "Store", rows: int, as_json: bool) -> None:

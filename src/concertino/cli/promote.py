@@ -64,7 +64,7 @@ def promote(
         checks = judge(evidence)
     if not as_json:
         for check in checks:
-            output.print_text(_as_line(check))
+            output.print_text(as_line(check))
     if not dry_run:
         insist(name, checks)
     version, state = "", "not promoted"
@@ -83,7 +83,7 @@ def promote(
         output.say("A dry run: nothing was changed.")
         raise typer.Exit(output.OK if all(check.passed for check in checks) else output.REFUSED)
     if ship is None:
-        _say_who_serves(settings, name)
+        say_who_serves(settings, name)
 
 
 def _ship(folder: Path, candidate: "Candidate") -> str:
@@ -101,11 +101,13 @@ def _ship(folder: Path, candidate: "Candidate") -> str:
     return written.version
 
 
-def _as_line(check: "Check") -> str:
+def as_line(check: "Check") -> str:
+    """A condition of the gate, as a person reads it."""
     return f"{'met' if check.passed else 'NOT MET':<8} {check.name:<11} {check.said}"
 
 
-def _say_who_serves(settings: Settings, name: str) -> None:
+def say_who_serves(settings: Settings, name: str) -> None:
+    """Where the version that was just promoted begins to serve."""
     specialist = name.split("/")[0]
     if settings.card(specialist) is None:
         output.say(f"This team has no specialist {specialist!r}, so nobody serves it yet: add one to concertino.yaml.")

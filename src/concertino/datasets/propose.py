@@ -1,0 +1,262 @@
+"""Facts of a file of examples -> a recipe, each choice with the reason for it.
+
+The numbers are those that did well in the recipes of this project on sets of 400 to 10,000 rows; they are where to
+begin, and the evaluation says how far they carry.
+"""
+
+import json
+import math
+import textwrap
+from statistics import median
+
+import yaml
+from msgspec import Struct
+
+from concertino.datasets.survey import Facts
+from concertino.recipe import Engine, Metric, PersonalData
+
+FEW_ROWS = 100
+CALIBRATION_ROWS = 100
+"""Below so many no useful threshold can be promised: 59 right answers of 59 are needed for 5 % at 95 %."""
+_TEST_ROWS = 100
+_SLACK = 1.25
+"""Parts are drawn by hash, and rows are still lost to near-duplicates."""
+_LARGEST_SHARE = 0.25
+_SKEW = 3.0
+_SHOWN = 5
+
+
+class Line(Struct, frozen=True):
+    """One key of the recipe, by its path, its value, and why it is that."""
+
+    key: str
+    value: object
+    why: str
+
+
+class Proposal(Struct, frozen=True):
+    """A recipe in YAML with its reasons as comments, and what a person should know before building it."""
+
+    name: str
+    lines: tuple[Line, ...]
+    warnings: tuple[str, ...]
+    yaml: str
+
+
+def propose(name: str, path: str, text: str, label: str, facts: Facts) -> Proposal:
+    """The recipe for rows of the file `path`, by their fields `text` and `label`."""
+    lines = (*_about(name, text, label, facts), *_data(path, text, label, facts), *_training(facts), *_judged(facts))
+    head = f"Proposed by `concertino new` for {path}: {facts.rows} rows. Every key is explained in docs/factory.md."
+    return Proposal(name, lines, tuple(_warnings(facts)), _as_yaml(head, lines))
+
+
+def _about(name: str, text: str, label: str, facts: Facts) -> list[Line]:
+    lines = [Line("name", name, "")]
+    if facts.closed:
+        lines += [
+            Line(
+                "description",
+                f"Which {label} fits a {text}, among {len(facts.labels)}.",
+                "Who may ask what: say it in your own words.",
+            ),
+            Line(
+                "instruction",
+                f"You read a {text}. Answer with the {label} that fits it best and nothing else. Labels: {{labels}}.",
+                "Prompted models get this: say what the labels mean where it is not plain, so that the race is fair.",
+            ),
+            Line("max_tokens", 32, "Room for a label."),
+        ]
+        return lines
+    room = min(512, max(32, 32 * math.ceil(facts.answer_tokens / 32)))
+    return [
+        *lines,
+        Line("description", f"Writes the {label} for a {text}.", "Who may ask what: say it in your own words."),
+        Line(
+            "instruction",
+            f"You are given a {text}. Answer with its {label} and nothing else.",
+            "Trained and prompted models get this.",
+        ),
+        Line("free_text", True, f"The field {label!r} is no closed set, so answers are written, not chosen."),
+        Line("max_tokens", room, f"Room for 99 % of the answers (about {facts.answer_tokens} tokens)."),
+    ]
+
+
+def _data(path: str, text: str, label: str, facts: Facts) -> list[Line]:
+    source = {"path": path, "text": text, "label": label, "licence": "", "origin": ""}
+    shares = _split(facts)
+    rows = ", ".join(f"about {round(share * facts.usable)} {part}" for part, share in shares.items())
+    rest = round((1 - sum(shares.values())) * facts.usable)
+    lines = [
+        Line("data.sources", [source], "Fill in licence and origin: the model card names them."),
+        Line(
+            "data.split",
+            shares,
+            f"{rest} rows to train on, {rows}. The calibration part decides when to abstain; 100 rows are wanted.",
+        ),
+    ]
+    language, share = next(iter(facts.languages.items()), ("", 0.0))
+    if share >= 0.95:
+        lines.append(
+            Line("data.language", language, f"{share:.0%} of the texts are; rows clearly in another are dropped.")
+        )
+    if facts.personal and not facts.closed:
+        why = "Personal data was found, and a model that writes could repeat it: each finding becomes its kind."
+        lines.append(Line("data.personal_data", PersonalData.SCRUB.value, why))
+    return lines
+
+
+def _split(facts: Facts) -> dict[str, float]:
+    usable = max(1, facts.usable)
+
+    def share(rows: int, least: float) -> float:
+        return round(min(_LARGEST_SHARE, max(least, math.ceil(100 * _SLACK * rows / usable) / 100)), 2)
+
+    return {
+        "dev": 0.1 if usable < 2_000 else 0.06,
+        "calibration": share(CALIBRATION_ROWS, 0.08),
+        "test": share(_TEST_ROWS, 0.1),
+    }
+
+
+def _training(facts: Facts) -> list[Line]:
+    train = max(1, round((1 - sum(_split(facts).values())) * facts.usable))
+    return _encoder(facts, train) if facts.closed else _causal(facts, train)
+
+
+def _encoder(facts: Facts, train: int) -> list[Line]:
+    batch = 8 if train < 200 else 32 if train > 5_000 else 16
+    epochs = min(12, max(4, round(600 / max(1, train / batch))))
+    members = 3 if train <= 5_000 else 2
+    many = len(facts.labels) > 20
+    long = min(256, max(32, 32 * math.ceil(facts.tokens[2] / 32)))
+    lines = [
+        Line(
+            "training.engine",
+            Engine.ENCODER.value,
+            f"{len(facts.labels)} labels are a closed set: an adapter on a sentence encoder answers in milliseconds.",
+        ),
+        Line("training.base", "all-MiniLM-L6-v2", "The encoder of the catalogue; 23 million parameters, English."),
+        Line("training.members", members, "Adapters whose answers are averaged: steadier on few rows, slower."),
+        Line("training.rank", 16 if train <= 1_000 else 32, f"For {train} training rows; 32 from 1,000 on."),
+        Line("training.epochs", epochs, f"About {round(epochs * train / batch)} steps for each member."),
+        Line(
+            "training.learning_rate",
+            5e-4 if train >= 1_000 and not many else 1e-3,
+            "Higher for many labels or few rows." if train < 1_000 or many else "Gentle: few labels, many rows.",
+        ),
+        Line("training.batch", batch, "Small sets need more steps than large batches give."),
+        Line("training.dropout", 0.1, "Against learning by heart."),
+        Line("training.max_tokens", long, f"99 % of the texts have at most about {facts.tokens[2]} tokens."),
+    ]
+    if many:
+        lines.append(Line("training.label_smoothing", 0.1, "Many labels are never quite clean."))
+    if _skewed(facts):
+        lines.append(Line("training.class_balance", 0.5, "Labels are uneven: the rare ones weigh more."))
+    return lines
+
+
+def _causal(facts: Facts, train: int) -> list[Line]:
+    room = min(1024, max(64, 64 * math.ceil((facts.tokens[2] + facts.answer_tokens + 40) / 64)))
+    return [
+        Line("training.engine", Engine.CAUSAL.value, "Answers are written, which an encoder cannot do."),
+        Line("training.base", "smollm2-135m-instruct", "The smallest language model here: trains on a CPU."),
+        Line("training.rank", 16 if train <= 1_000 else 32, f"For {train} training rows; 32 from 1,000 on."),
+        Line("training.epochs", 3 if train < 5_000 else 2, "The weights that do best on dev are kept."),
+        Line("training.learning_rate", 1e-3, "What suits models of this size; a tenth of it from 1 billion on."),
+        Line("training.batch", 8 if train < 500 else 16, "Rows in a step."),
+        Line("training.max_tokens", room, "Instruction, text and answer together, for 99 % of the rows."),
+    ]
+
+
+def _skewed(facts: Facts) -> bool:
+    counts = list(facts.labels.values())
+    return bool(counts) and counts[0] > _SKEW * (median(counts) if len(counts) > 2 else counts[-1])
+
+
+def _judged(facts: Facts) -> list[Line]:
+    if not facts.closed:
+        return [Line("evaluation.metric", Metric.EXACT.value, "An answer counts if it is the row's, blanks aside.")]
+    if _skewed(facts):
+        most, rows = next(iter(facts.labels.items()))
+        why = f"{rows} of {facts.rows} rows are {most}: always saying so would look accurate, but not by label."
+        return [Line("evaluation.metric", Metric.MACRO_F1.value, why)]
+    return [Line("evaluation.metric", Metric.ACCURACY.value, "Labels are even enough for the share of right answers.")]
+
+
+def _warnings(facts: Facts) -> list[str]:
+    found = []
+    if facts.usable < FEW_ROWS:
+        found.append(
+            f"{facts.usable} different rows are few: with less than {FEW_ROWS} nothing can be shown, and the gate will "
+            "hardly let it serve. Collect more; 300 to 500 rows often do."
+        )
+    elif _split(facts)["calibration"] * facts.usable < CALIBRATION_ROWS:
+        found.append(
+            f"With {facts.usable} different rows the calibration part stays below {CALIBRATION_ROWS}: expect no "
+            "threshold, or one that abstains often."
+        )
+    once = [label for label, rows in facts.labels.items() if rows == 1]
+    if once:
+        more = f" and {len(once) - _SHOWN} more" if len(once) > _SHOWN else ""
+        found.append(
+            f"Seen once, and dropped by curation: {', '.join(once[:_SHOWN])}{more}. Find more rows of them, or merge "
+            "them into others."
+        )
+    if facts.duplicates > 0.5:
+        found.append(f"{facts.duplicates:.0%} of the rows repeat a text: there is less here than it looks.")
+    if facts.contradictory > 0.02:
+        found.append(
+            f"{facts.contradictory:.0%} of the rows have a text that stands with other labels elsewhere. Curation "
+            "drops them all; datasheet.md shows examples. Settle who is right."
+        )
+    if facts.unusable:
+        found.append(f"{facts.unusable} of {facts.rows} rows lack the text or the label.")
+    if facts.personal:
+        found.append(f"Personal data was found in {facts.personal:.0%} of the texts. May they be used?")
+    language = next(iter(facts.languages), "en")
+    if language != "en":
+        found.append(f"Most texts are in {language!r}. The models of the catalogue were trained on English first.")
+    return found
+
+
+def _as_yaml(head: str, lines: tuple[Line, ...]) -> str:
+    written, section = [f"# {head}"], ""
+    for line in lines:
+        first, _, rest = line.key.partition(".")
+        if rest and first != section:
+            written.append(f"{first}:")
+        section = first if rest else ""
+        indent = "  " if rest else ""
+        if line.why:
+            written += textwrap.wrap(line.why, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+        written += [indent + part for part in _value(rest or first, line.value)]
+    place = written.index("training:")
+    written[place:place] = [
+        "  # Files with texts that the skill is not for let it tell its own from foreign ones, as in",
+        "  # background: [other.jsonl#text]",
+    ]
+    return "\n".join(written) + "\n"
+
+
+def _value(key: str, value: object) -> list[str]:
+    """Plain YAML for one key; strings are quoted, since labels and field names may be anything."""
+    if isinstance(value, list):
+        lines = [f"{key}:"]
+        for item in value:
+            pairs = [f"{name}: {_scalar(inner)}" for name, inner in item.items()]
+            lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
+        return lines
+    if isinstance(value, dict):
+        return [f"{key}: {{{', '.join(f'{name}: {_scalar(inner)}' for name, inner in value.items())}}}"]
+    return [f"{key}: {_scalar(value)}"]
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        plain = value.replace("-", "").replace("/", "").replace("_", "").replace(".", "")
+        if plain.isascii() and plain.isalnum() and yaml.safe_load(value) == value:
+            return value
+        return json.dumps(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.1e}" if isinstance(value, float) and value < 0.01 else str(value)
