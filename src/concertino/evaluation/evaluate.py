@@ -338,7 +338,7 @@ class _Evaluation:
             error = expected_calibration_error(np.exp(scored), np.asarray(specialist.right, bool))
             notes.append(
                 "The specialist's confidence is its label's probability times the probability that the text is one "
-                f"that the skill is for. The expected calibration error of the label's probability alone is {error:.3f}."
+                f"that the skill is for. The expected calibration error of the label's alone is {error:.3f}."
             )
         unread = sum(item.too_long for answered in [specialist, *others] for item in answered.predictions)
         if unread:
