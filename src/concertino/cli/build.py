@@ -126,7 +126,7 @@ def build(
 
 
 def _build(plan: Plan, promote: bool) -> "tuple[EvaluationReport, Outcome]":
-    from concertino.datasets.folder import Part, open_dataset
+    from concertino.datasets.folder import open_dataset
 
     with _step(1, f"Curate {plan.recipe.name}"):
         manifest = _curate(plan)
@@ -142,8 +142,6 @@ def _build(plan: Plan, promote: bool) -> "tuple[EvaluationReport, Outcome]":
         else:
             from concertino.cli.evaluate import measured
 
-            if not manifest.parts[Part.TEST].rows:
-                output.say("The dataset has no test rows.")
             report = measured(
                 plan.recipe,
                 dataset,
@@ -220,15 +218,15 @@ def _curate(plan: Plan) -> "DatasetManifest":
 def _train(plan: Plan, dataset: "Dataset") -> None:
     from concertino.errors import TrainingRefused
     from concertino.models import Store
-    from concertino.training.result import RESULT, read_result
+    from concertino.training.result import RESULT
     from concertino.training.train import train
 
-    recipe, store = plan.recipe, Store(plan.settings.home_path)
-    if plan.threads:
-        recipe = structs.replace(recipe, training=structs.replace(recipe.training, threads=plan.threads))
-    if plan.force and (plan.run / RESULT).is_file():
-        found = read_result(plan.run)
-        if (found.recipe_digest, found.dataset) != (recipe.training_digest, dataset.manifest.content):
+    store, recipe = Store(plan.settings.home_path), _with_threads(plan.recipe, plan.threads)
+    if (plan.run / RESULT).is_file():
+        if _is_trained(plan, dataset):
+            output.say(f"{plan.run} holds this training already, and is used as it is.")
+            return
+        if plan.force:
             _set_aside(plan.run)
     try:
         train(recipe, dataset, store, plan.run, output.say)
@@ -237,6 +235,20 @@ def _train(plan: Plan, dataset: "Dataset") -> None:
             raise
         _set_aside(plan.run)
         train(recipe, dataset, store, plan.run, output.say)
+
+
+def _is_trained(plan: Plan, dataset: "Dataset") -> bool:
+    """Whether the run is of this recipe and dataset, on however many threads."""
+    from concertino.training.result import read_result
+
+    found = read_result(plan.run)
+    digests = {_with_threads(plan.recipe, threads).training_digest for threads in (0, found.threads)}
+    return found.recipe_digest in digests and found.dataset == dataset.manifest.content
+
+
+def _with_threads(recipe: "Recipe", threads: int) -> "Recipe":
+    """The recipe with so many threads; 0: its own."""
+    return structs.replace(recipe, training=structs.replace(recipe.training, threads=threads)) if threads else recipe
 
 
 def _set_aside(run: Path) -> None:

@@ -1,0 +1,198 @@
+"""`concertino new`: fields are found or asked for, choices have reasons, and the recipe can be built."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concertino.cli import run
+from concertino.recipe import Engine, Metric, PersonalData, Recipe, load_recipe
+from tests.datasets.making import rows, sentences, write
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_csv(folder: Path, name: str, lines: list[tuple[str, ...]]) -> None:
+    (folder / name).write_text("".join(",".join(line) + "\n" for line in lines), "utf-8")
+
+
+def proposed(capsys: pytest.CaptureFixture[str], *more: str) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe that was written for these arguments, and what was printed as JSON."""
+    assert run(["new", "team/skill", *more, "--json"]) == 0
+    return load_recipe(Path("recipe.yaml")), json.loads(capsys.readouterr().out)
+
+
+def warned(said: dict[str, Any], of: str) -> bool:
+    return any(of in warning for warning in said["warnings"])
+
+
+def test_a_csv_of_labelled_texts_becomes_a_recipe_that_can_be_curated(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [(str(n), text, ("cards", "loans", "fraud")[n % 3]) for n, text in enumerate(sentences(450))]
+    write_csv(here, "tickets.csv", [("number", "request", "desk"), *lines])
+    recipe, said = proposed(capsys, "--from", "tickets.csv")
+    assert said["fields"] == {"text": "request", "label": "desk"}
+    assert recipe.training.engine is Engine.ENCODER and recipe.evaluation.metric is Metric.ACCURACY
+    assert said["facts"]["labels"] == {"cards": 150, "loans": 150, "fraud": 150}
+    assert all(choice["why"] for choice in said["choices"] if choice["key"] != "name")
+    assert said["next"] == "concertino build recipe.yaml"
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["parts"]["calibration"]["rows"] >= 90 and sorted(manifest["labels"]) == ["cards", "fraud", "loans"]
+
+
+def test_the_choices_stand_on_the_terminal_and_in_the_file_with_their_reasons(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(here, "a.jsonl", rows(400))
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--out", "mine.yaml"]) == 0
+    printed, written = capsys.readouterr().out, (here / "mine.yaml").read_text("utf-8")
+    for said in ("are a closed set", "Against learning by heart."):
+        assert said in printed and said in written
+    assert printed.rstrip().endswith("concertino build mine.yaml")
+
+
+def test_answers_in_words_of_their_own_become_a_causal_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [{"question": text, "reply": f"Write to a{n}@example.com, {text}"} for n, text in enumerate(sentences(200))]
+    write(
+        here,
+        "a.jsonl",
+        [{**each, "question": f"{each['question']} or a{n}@example.com"} for n, each in enumerate(made)],
+    )
+    recipe, said = proposed(capsys, "--from", "a.jsonl", "--label", "reply")
+    assert said["fields"]["text"] == "question"
+    assert recipe.free_text and recipe.training.engine is Engine.CAUSAL and recipe.evaluation.metric is Metric.EXACT
+    assert recipe.data.personal_data is PersonalData.SCRUB and warned(said, "Personal data was found")
+    assert recipe.training.max_tokens > recipe.max_tokens >= said["facts"]["answer_tokens"]
+
+
+def test_uneven_labels_are_judged_each_alike(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(500, ["common"] * 9 + ["rare"]))
+    recipe, _ = proposed(capsys, "--from", "a.jsonl")
+    assert recipe.evaluation.metric is Metric.MACRO_F1 and recipe.training.class_balance == 0.5
+
+
+def test_what_is_wrong_with_the_rows_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = rows(40)
+    again = [
+        *few,
+        *few,
+        *few,
+        {**few[0], "label": "b"},
+        {"text": "alone in the world", "label": "single"},
+        {"text": "bare"},
+    ]
+    write(here, "a.jsonl", again)
+    _, said = proposed(capsys, "--from", "a.jsonl")
+    assert warned(said, "40 different rows are few")
+    assert warned(said, "Seen once, and dropped by curation: single")
+    assert warned(said, "of the rows repeat a text")
+    assert warned(said, "stands with other labels elsewhere")
+    assert warned(said, "1 of 123 rows lack")
+
+
+def test_the_length_of_texts_decides_what_is_read_of_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", [{**row, "text": row["text"] * 20} for row in rows(150)])
+    recipe, _ = proposed(capsys, "--from", "a.jsonl")
+    assert recipe.training.max_tokens > 100
+
+
+REFUSED = {
+    "running text": ("a.txt", "Cards are blocked at once.\n\nLoans take a week.\n", "no labels to learn"),
+    "one label": (
+        "a.jsonl",
+        '{"text": "one thing", "label": "a"}\n{"text": "other thing", "label": "a"}\n',
+        "nothing to tell",
+    ),
+    "no rows": ("a.csv", "text,label\n", "no row that can be read"),
+    "kind": ("a.xlsx", "x", "no kind that can be read"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_files_that_nothing_can_be_learnt_from_are_refused_with_the_reason(
+    here: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    name, content, reason = REFUSED[case]
+    (here / name).write_text(content)
+    assert run(["new", "team/skill", "--from", name]) == 1
+    assert reason in capsys.readouterr().err
+    assert not (here / "recipe.yaml").exists()
+
+
+def test_numbers_are_not_labels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", [{"text": text, "price": 1.5 * n} for n, text in enumerate(sentences(60))])
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--label", "price"]) == 1
+    assert "cannot predict a number" in capsys.readouterr().err
+
+
+def test_where_the_fields_are_not_clear_the_candidates_are_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [{"subject": f"About {text}", "letter": f"Dear all, {text}", "desk": "ab"[n % 2], "city": "xy"[n % 2]}
+            for n, text in enumerate(sentences(60))]  # fmt: skip
+    write(here, "a.jsonl", made)
+    assert run(["new", "team/skill", "--from", "a.jsonl"]) == 1
+    said = capsys.readouterr().err
+    assert "subject (60 values" in said and "letter (60 values" in said and "--text" in said
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--text", "letter"]) == 1
+    said = capsys.readouterr().err
+    assert "desk (2 values" in said and "city (2 values" in said and "--label" in said
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--text", "letter", "--label", "dsk"]) == 1
+    assert "no field 'dsk'. Its fields: subject, letter, desk, city" in capsys.readouterr().err
+
+
+def test_at_a_terminal_the_fields_are_asked_for(here: Path) -> None:
+    write(here, "a.jsonl", [{"subject": f"About {text}", "letter": f"Dear all, {text}", "desk": "ab"[n % 2]}
+                            for n, text in enumerate(sentences(60))])  # fmt: skip
+    ours, theirs = os.openpty()
+    os.write(ours, b"letter\n")
+    command = [sys.executable, "-m", "concertino", "new", "team/skill", "--from", "a.jsonl"]
+    done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=60, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0, done.stderr
+    assert "Which field is the text?" in done.stderr and "subject (60 values" in done.stderr
+    assert load_recipe(here / "recipe.yaml").data.sources[0].text == "letter"
+
+
+def test_a_recipe_that_is_there_is_replaced_only_when_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(120))
+    (here / "recipe.yaml").write_text("mine")
+    assert run(["new", "team/skill", "--from", "a.jsonl"]) == 3
+    assert "--yes" in capsys.readouterr().err and (here / "recipe.yaml").read_text() == "mine"
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--yes"]) == 0
+    assert load_recipe(here / "recipe.yaml").name == "team/skill"
+    assert [path.name for path in here.glob(".*")] == []
+
+
+def test_a_file_elsewhere_is_named_by_the_data_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "far/a.jsonl", rows(120))
+    recipe, _ = proposed(capsys, "--from", "far/a.jsonl")
+    assert recipe.data.sources[0].path == "far/a.jsonl"
+    (here / "recipes").mkdir()
+    assert run(["new", "team/skill", "--from", "far/a.jsonl", "--out", "recipes/r.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["next"] == "concertino build recipes/r.yaml --data-dir far"
+
+
+def test_names_of_fields_and_labels_may_be_anything(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ['say "yes": #1', "no", "1"]
+    write(here, "a.jsonl", [{"my: text": row["text"], "the - label": row["label"]} for row in rows(150, labels)])
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert (recipe.data.sources[0].text, recipe.data.sources[0].label) == ("my: text", "the - label")
+    assert set(said["facts"]["labels"]) == set(labels)
+
+
+def test_a_name_that_is_no_skill_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(20))
+    assert run(["new", "Skill", "--from", "a.jsonl"]) == 3
+    assert "specialist/skill" in capsys.readouterr().err
