@@ -23,6 +23,9 @@ CONFIDENCE = 0.95
 GRID = tuple(round(0.01 * step, 2) for step in range(99, -1, -1))
 """Thresholds from the most confident down; fixed, so that they owe nothing to the calibration part."""
 START_WITHOUT_DEV = 0.9
+UNPROVEN_ROWS = 20
+UNPROVEN_SHARE = 0.6
+"""Of alpha: where nothing can be proven, at most so much of it may have erred above a threshold, on so many rows."""
 _FEW_DEV_ROWS = 50
 
 
@@ -66,7 +69,10 @@ def feasibility(base_risk: float, alpha: float) -> float:
 
 
 def fit_threshold(calibration: Scores, dev: Scores | None, alpha: float, temperature: float) -> Calibration:
-    """The lowest threshold that the fixed sequence reaches; none, and `infeasible`, where the first test fails."""
+    """The lowest threshold that the fixed sequence reaches.
+
+    Where its first test fails, nothing can be promised: then a threshold by estimate, marked `unproven`, or none.
+    """
     rows = len(calibration.right)
     risk = float((~calibration.right).mean()) if rows else 0.0
     start = _start(dev, rows, alpha)
@@ -78,39 +84,54 @@ def fit_threshold(calibration: Scores, dev: Scores | None, alpha: float, tempera
         if answered == 0 or binomial_tail(errors, answered, alpha) > 1 - CONFIDENCE:
             break
         threshold = candidate
-    if threshold is None:
-        return Calibration(
-            Abstention.INFEASIBLE,
-            None,
-            alpha,
-            CONFIDENCE,
-            temperature,
-            rows,
-            risk,
-            feasibility(risk, alpha),
-            None,
-            None,
-            None,
-            tested,
-            f"At {start:.2f}, where the search began, it cannot be shown that at most {alpha:.1%} of the answers err. "
-            "The skill carries no threshold.",
-        )
-    taken = calibration.confidence >= threshold
-    errors, answered = int((~calibration.right[taken]).sum()), int(taken.sum())
+    if threshold is not None:
+        return _found(Abstention.FITTED, threshold, calibration, alpha, temperature, tested, f"Begun at {start:.2f}.")
+    why = f"At {start:.2f}, where the search began, it cannot be shown that at most {alpha:.1%} of the answers err."
+    guess = _unproven(calibration, dev, alpha)
+    if guess is not None:
+        why += f" At {guess:.2f} fewer than {UNPROVEN_SHARE:.0%} of that erred; that is an estimate, not a promise."
+        return _found(Abstention.UNPROVEN, guess, calibration, alpha, temperature, tested, why)
+    why += " The skill carries no threshold."
+    none = (None, None, None)
+    must = feasibility(risk, alpha)
+    return Calibration(Abstention.INFEASIBLE, None, alpha, CONFIDENCE, temperature, rows, risk, must, *none, tested, why)
+
+
+def _unproven(calibration: Scores, dev: Scores | None, alpha: float) -> float | None:
+    """The lowest threshold above which calibration and dev together erred clearly less than alpha, if there is one."""
+    confidence, right = calibration.confidence, calibration.right
+    if dev is not None:
+        confidence, right = np.append(confidence, dev.confidence), np.append(right, dev.right)
+    kept = None
+    for candidate in GRID:
+        taken = confidence >= candidate
+        if taken.sum() < UNPROVEN_ROWS:
+            continue
+        if float((~right[taken]).mean()) > UNPROVEN_SHARE * alpha:
+            break
+        kept = candidate
+    return kept
+
+
+def _found(
+    kind: Abstention, threshold: float, rows: Scores, alpha: float, temperature: float, tested: int, note: str
+) -> Calibration:
+    taken, risk = rows.confidence >= threshold, float((~rows.right).mean())
+    errors, answered = int((~rows.right[taken]).sum()), int(taken.sum())
     return Calibration(
-        Abstention.FITTED,
+        kind,
         threshold,
         alpha,
         CONFIDENCE,
         temperature,
-        rows,
+        len(rows.right),
         risk,
         feasibility(risk, alpha),
-        answered / rows,
-        errors / answered,
-        upper_bound(errors, answered, CONFIDENCE),
+        answered / len(rows.right),
+        errors / answered if answered else None,
+        upper_bound(errors, answered, CONFIDENCE) if answered else None,
         tested,
-        f"Searched from {start:.2f} downward.",
+        note,
     )
 
 

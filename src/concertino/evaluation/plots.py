@@ -45,7 +45,7 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
     if len(known) < 2:
         return ""
     height = 320
-    floor = math.floor(4 * min(runner.lower for runner, _ in known)) / 4
+    floor = math.floor(5 * min(runner.lower for runner, _ in known)) / 5
     low = math.floor(math.log10(min(cost for _, cost in known)))
     high = max(low + 1, math.ceil(math.log10(max(cost for _, cost in known))))
 
@@ -55,7 +55,7 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
     def y_of(share: float) -> float:
         return height - _BOTTOM - (height - _TOP - _BOTTOM) * (share - floor) / (1 - floor)
 
-    floor = min(floor, 0.75)
+    floor = min(floor, 0.8)
     parts = _horizontal_grid(height, y_of, WIDTH, floor)
     for power in range(low, high + 1):
         x = x_of(10.0**power)
@@ -69,7 +69,7 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
         kind = "mine" if runner.kind is Kind.SPECIALIST else "other"
         anchor, shift = ("end", -10) if x > WIDTH * 0.72 else ("start", 10)
         text_y = y + 4
-        while any(abs(text_y - other) < 15 and abs(x - place) < 150 for place, other in placed):
+        while any(abs(text_y - other) < 15 and abs(x - place) < 110 for place, other in placed):
             text_y += 15
         placed.append((x, text_y))
         said = f"{runner.name}: {_seconds(cost)}, {runner.value:.1%}"

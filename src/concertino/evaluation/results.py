@@ -89,6 +89,8 @@ class Comparison(Struct, frozen=True):
 
 class Abstention(StrEnum):
     FITTED = "fitted"
+    UNPROVEN = "unproven"
+    """A threshold above which clearly fewer answers erred than alpha, on too few rows to promise it."""
     INFEASIBLE = "infeasible"
     """No threshold on the grid keeps the promise, so none is set."""
     NOT_APPLICABLE = "not_applicable"
