@@ -1,6 +1,7 @@
 """What an ingestion leaves on disk."""
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from filelock import FileLock
 
 from concertino.errors import ConfigurationError, DataRefused
 from concertino.knowledge.index import Index
-from concertino.knowledge.ingest import ingest
+from concertino.knowledge.ingest import BATCH, ingest
 from concertino.knowledge.passages import Passage
 from tests.knowledge.corpus import ALL, ASTHMA, GOUT, MALARIA, WORDS, embed_words, source
 
@@ -30,7 +31,7 @@ def test_passages_come_back_as_they_went_in(path: Path) -> None:
 def test_a_file_ingested_again_replaces_its_passages_and_embeds_only_what_is_new(path: Path) -> None:
     embedded: list[str] = []
 
-    def embed(texts: list[str]) -> list[list[float]]:
+    def embed(texts: Sequence[str]) -> list[list[float]]:
         embedded.extend(texts)
         return embed_words(texts)
 
@@ -79,7 +80,27 @@ def test_an_ingestion_that_breaks_off_leaves_the_old_index(path: Path) -> None:
     with pytest.raises(RuntimeError):
         ingest(path, [source("b.jsonl", ASTHMA)], broken, WORDS)
     assert list(Index(path).passages([1]).values()) == [GOUT]
-    assert {file.name for file in path.parent.iterdir()} <= {"index.sqlite", "index.lock"}
+
+
+def test_an_ingestion_that_was_interrupted_goes_on_where_it_stopped(path: Path) -> None:
+    many = [Passage("T", f"Text number {n}.", "s") for n in range(BATCH + 6)]
+    embedded: list[str] = []
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        if len(embedded) == BATCH:
+            embedded.append("interrupted")
+            raise KeyboardInterrupt
+        embedded.extend(texts)
+        return embed_words(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(path, [source("a.jsonl", *many)], embed, WORDS)
+    assert not path.exists()
+    embedded.clear()
+    ingest(path, [source("a.jsonl", *many)], embed, WORDS)
+    assert len(embedded) == 6
+    assert len(Index(path)) == BATCH + 6
+    assert {file.name for file in path.parent.iterdir()} == {"index.sqlite", "index.lock"}
 
 
 def test_nothing_to_ingest_is_refused(path: Path) -> None:

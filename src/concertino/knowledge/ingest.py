@@ -141,9 +141,13 @@ def _write(
         old.passages.update((passage.id, passage) for passage in file.passages if passage.id not in old.passages)
     needed = dict.fromkeys(key for _, _, places in old.files.values() for key, _, _ in places)
     old.passages = {key: old.passages[key] for key in needed}
-    if embed is not None:
-        _embed_missing(old, embed, progress)
-    _save(path, old, model)
+    if embed is None:
+        _save(path, old, model)
+    else:
+        with _Partial(path, model) as partial:
+            _embed_missing(old, embed, partial, progress)
+            _save(path, old, model)
+        partial.path.unlink()
     return Report(
         index=str(path),
         files=len(old.files),
@@ -162,7 +166,35 @@ def embedded_text(passage: Passage) -> str:
     return f"{passage.title}\n{beginning}" if passage.title else beginning
 
 
-def _embed_missing(held: _Held, embed: Embed, progress: Callable[[int, int], None]) -> None:
+class _Partial:
+    """Vectors made so far, kept beside the index, so that an ingestion that was interrupted need not begin again."""
+
+    def __init__(self, path: Path, model: str) -> None:
+        self.path = path.with_suffix(".partial")
+        self._model = model
+
+    def __enter__(self) -> "_Partial":
+        self._db = sqlite3.connect(self.path)
+        self._db.executescript(
+            "PRAGMA synchronous = OFF;"
+            "CREATE TABLE IF NOT EXISTS vector (model TEXT, id TEXT, vector BLOB, PRIMARY KEY (model, id));"
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._db.close()
+
+    def vectors(self) -> dict[str, bytes]:
+        return dict(self._db.execute("SELECT id, vector FROM vector WHERE model = ?", (self._model,)))
+
+    def keep(self, vectors: dict[str, bytes]) -> None:
+        rows = [(self._model, key, vector) for key, vector in vectors.items()]
+        self._db.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", rows)
+        self._db.commit()
+
+
+def _embed_missing(held: _Held, embed: Embed, partial: _Partial, progress: Callable[[int, int], None]) -> None:
+    held.vectors.update((key, made) for key, made in partial.vectors().items() if key in held.passages)
     # Texts of like length share a batch, so that little of it is padding.
     missing = sorted(held.passages.keys() - held.vectors.keys(), key=lambda key: len(embedded_text(held.passages[key])))
     progress(0, len(missing))
@@ -171,7 +203,9 @@ def _embed_missing(held: _Held, embed: Embed, progress: Callable[[int, int], Non
         vectors = np.asarray(embed([embedded_text(held.passages[key]) for key in keys]), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(keys):
             raise ConfigurationError(f"The embedding model gave {len(vectors)} vectors for {len(keys)} texts.")
-        held.vectors.update((key, row.tobytes()) for key, row in zip(keys, vectors.astype(np.float16), strict=True))
+        made = {key: row.tobytes() for key, row in zip(keys, vectors.astype(np.float16), strict=True)}
+        partial.keep(made)
+        held.vectors.update(made)
         progress(start + len(keys), len(missing))
 
 
