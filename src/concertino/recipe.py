@@ -30,6 +30,7 @@ class Engine(StrEnum):
 
 class Method(StrEnum):
     LORA = "lora"
+    """LoRA over a base in 16 or 32 bits."""
     QLORA = "qlora"
     """LoRA over a base held in 4 bits; needs CUDA and bitsandbytes."""
 
@@ -40,6 +41,7 @@ class Metric(StrEnum):
     ACCURACY = "accuracy"
     """The answer is one of the row's labels."""
     MACRO_F1 = "macro_f1"
+    """The mean over labels of F1: every label counts alike, however rare."""
     EXACT = "exact_match"
     """The answer is the row's text, white space aside."""
     COMMAND_TEMPLATE = "command_template"
@@ -54,12 +56,14 @@ class PersonalData(StrEnum):
     SCRUB = "scrub"
     """Replace each finding by its kind in brackets."""
     DROP = "drop"
+    """Leave the row out."""
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """One file, folder or glob pattern of rows, relative to the data folder."""
 
     path: str
+    """Read by its suffix: jsonl, csv, txt, md, html, pdf, docx."""
     text: str = "text"
     """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces."""
     label: str = ""
@@ -69,6 +73,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     part: str = ""
     """`train` or `test` puts all rows in that part, where a public set has an official split."""
     licence: str = ""
+    """Under which the rows may be used; data sheet and model card name it."""
     origin: str = ""
     """Where the public set comes from."""
 
@@ -77,23 +82,32 @@ class Split(Struct, frozen=True, forbid_unknown_fields=True):
     """Shares of the parts; the rest is for training. The part of a group is a hash of `seed` and the group."""
 
     dev: float = 0.08
+    """What weights and prompts are chosen on."""
     calibration: float = 0.12
+    """What temperature and threshold are fitted on; 100 rows at least are wanted."""
     test: float = 0.12
+    """What is only measured on."""
     seed: str = "concertino"
+    """Another one deals the rows anew."""
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the rows come from, and which of them are kept."""
 
     sources: tuple[Source, ...]
+    """At least one."""
     split: Split = Split()
+    """How rows are dealt to the parts."""
     language: str = ""
     """ISO 639-1 code; rows that are clearly in another language are dropped. Empty: not looked at."""
     min_characters: int = 1
+    """Shorter texts are dropped."""
     max_characters: int = 20_000
+    """Longer texts are dropped; documents are cut into passages of at most so many."""
     near_duplicate: float = 0.9
     """Jaccard similarity of word 3-grams from which two rows are near-duplicates; 1 turns it off."""
     personal_data: PersonalData = PersonalData.KEEP
+    """What happens to names, numbers and addresses of persons."""
     decontaminate: tuple[str, ...] = ()
     """Evaluation sets, relative to the data folder: training rows that overlap with them are dropped."""
     min_label_rows: int = 2
@@ -106,26 +120,37 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """How the adapter is trained."""
 
     engine: Engine = Engine.ENCODER
+    """What is trained."""
     base: str = "all-MiniLM-L6-v2"
     """A model of the catalogue, or the path of a Hugging Face folder."""
     method: Method = Method.LORA
+    """How the base is held meanwhile; causal only."""
     members: int = 1
     """Adapters trained with seeds of their own, whose answers are averaged; encoder only."""
     rank: int = 32
+    """Of the LoRA matrices: how much can be learnt. 16 up to 1,000 rows, 32 beyond."""
     alpha: float = 0.0
     """LoRA's alpha; 0 means twice the rank."""
     epochs: float = 4
+    """Passes over the training part."""
     learning_rate: float = 2e-3
+    """At its highest, for the LoRA matrices."""
     head_learning_rate: float = 5e-3
+    """For the linear head; encoder only."""
     warmup: float = 0.06
+    """Share of the steps in which the learning rate rises."""
     batch: int = 16
+    """Rows read at once."""
     accumulate: int = 1
     """Batches per step."""
     max_tokens: int = 256
+    """What is read of a row; longer ones lose their middle (encoder) or are left out (causal)."""
     dropout: float = 0.0
     """On the vector that the head reads (encoder), or on what LoRA's branches read (causal)."""
     label_smoothing: float = 0.0
+    """Share of the truth that is dealt to all labels, for labels that are not quite clean."""
     weight_decay: float = 0.01
+    """AdamW's."""
     class_balance: float = 0.0
     """0 takes rows as they come; 1 weighs every label alike; between, labels weigh rows ** -class_balance."""
     patience: int = 0
@@ -133,7 +158,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     evaluate_steps: int = 0
     """Steps between evaluations on dev; 0 means once an epoch."""
     checkpoint_steps: int = 200
+    """Steps between checkpoints, from which an interrupted training goes on."""
     seed: int = 0
+    """Of the order of rows and of the first weights."""
     threads: int = 0
     """0 means the cores that this process may use."""
 
@@ -142,7 +169,9 @@ class EvaluationPlan(Struct, frozen=True, forbid_unknown_fields=True):
     """What the skill is measured against."""
 
     metric: Metric = Metric.ACCURACY
+    """What is chosen and compared by."""
     generalist: str = "qwen2.5-coder-1.5b-instruct"
+    """The model of the catalogue that is prompted for comparison."""
     generalist_rows: int = 100
     """Test rows on which the prompted models are run; the specialist and the classical baselines see all."""
     selection_rows: int = 24
@@ -170,19 +199,25 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """`specialist/skill`."""
     description: str
+    """What it does, in a sentence: for people, and for prompts that name it."""
     instruction: str
     """The system message for models that are prompted, and for causal training; `{labels}` stands for the labels."""
     data: Data
+    """What it is made from."""
     labels: tuple[str, ...] = ()
     """The closed set of answers; empty with `free_text: false` means the labels that the data has."""
     free_text: bool = False
     """True for skills that answer with text of their own."""
     max_tokens: int = 32
+    """Most tokens of an answer."""
     on_low_confidence: str = "abstain"
     """`abstain`, or `escalate` to the router's default specialist."""
     training: Training = Training()
+    """How it is trained."""
     evaluation: EvaluationPlan = EvaluationPlan()
+    """What it is measured against."""
     promotion: Promotion = Promotion()
+    """What it must show before it serves."""
 
     @property
     def specialist(self) -> str:
