@@ -3,19 +3,30 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_configuration_page_is_generated_from_the_settings() -> None:
+def generator() -> Any:
     spec = importlib.util.spec_from_file_location("generate_configuration", DOCS / "generate_configuration.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (DOCS / "configuration.md").read_text("utf-8") == module.page(), "run python docs/generate_configuration.py"
+    return module
+
+
+def test_the_configuration_page_is_generated_from_the_settings() -> None:
+    page = generator().page()
+    assert (DOCS / "configuration.md").read_text("utf-8") == page, "run python docs/generate_configuration.py"
+
+
+def test_the_recipe_reference_is_generated_from_the_recipe() -> None:
+    page = generator().factory_page()
+    assert (DOCS / "factory.md").read_text("utf-8") == page, "run python docs/generate_configuration.py"
 
 
 @pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=lambda page: page.name)
