@@ -50,6 +50,16 @@ def test_the_promise_is_kept_on_at_least_95_of_100_draws() -> None:
     assert broken <= 200 * 0.05 + 8
 
 
+def test_too_few_rows_to_promise_anything_give_a_threshold_that_is_marked_unproven() -> None:
+    """40 calibration rows, all right: fewer than the 59 that could show 5 %."""
+    few = Scores(np.linspace(0.6, 0.99, 40), np.ones(40, bool))
+    wrong_below = Scores(np.linspace(0.2, 0.99, 40), np.linspace(0.2, 0.99, 40) > 0.5)
+    found = fit_threshold(few, wrong_below, 0.05, 1.0)
+    assert found.abstention is Abstention.UNPROVEN
+    assert found.threshold is not None and 0.4 < found.threshold <= 0.6
+    assert found.risk_bound is not None and found.risk_bound > 0.05
+
+
 def test_where_nothing_can_be_shown_there_is_no_threshold() -> None:
     guessing = Scores(np.random.default_rng(1).random(500), np.random.default_rng(2).random(500) < 0.5)
     found = fit_threshold(guessing, guessing, 0.05, 1.0)
@@ -58,9 +68,9 @@ def test_where_nothing_can_be_shown_there_is_no_threshold() -> None:
     assert found.must_abstain > 0.4
 
 
-def test_too_few_rows_show_nothing_however_right_they_are() -> None:
+def test_too_few_rows_promise_nothing_however_right_they_are() -> None:
     perfect = Scores(np.full(58, 0.99), np.ones(58, bool))
-    assert fit_threshold(perfect, None, 0.05, 1.0).threshold is None
+    assert fit_threshold(perfect, None, 0.05, 1.0).abstention is Abstention.UNPROVEN
     assert fit_threshold(Scores(np.full(59, 0.99), np.ones(59, bool)), None, 0.05, 1.0).threshold == 0.0
 
 

@@ -5,8 +5,8 @@ many thresholds on one part and keeping the best would break it, so the threshol
 fixed before the calibration part was seen, from the most confident downward, each at the full level, and the first
 that fails ends the search (fixed sequence testing, as in Learn then Test, Angelopoulos et al. 2021). Where the
 sequence begins is chosen on the dev part: at a start that few rows pass, no test could succeed. The temperature moves
-confidences too, so it is fitted on dev and on a fifth of the calibration part's groups, and the thresholds are tested
-on the rest.
+confidences too, so it is fitted on dev, with a fifth of the calibration part's groups where dev is small, and the
+thresholds are tested on the rest.
 """
 
 import hashlib
@@ -29,8 +29,10 @@ UNPROVEN_SHARE = 0.6
 _FEW_DEV_ROWS = 50
 
 
+ENOUGH_FOR_TEMPERATURE = 60
+"""With so many dev rows the temperature is fitted on those alone."""
 TEMPERATURE_SHARE = 5
-"""One in so many groups of the calibration part is for the temperature."""
+"""With fewer, one in so many groups of the calibration part is for the temperature."""
 
 
 class Scores(Struct, frozen=True, eq=False):
@@ -94,7 +96,9 @@ def fit_threshold(calibration: Scores, dev: Scores | None, alpha: float, tempera
     why += " The skill carries no threshold."
     none = (None, None, None)
     must = feasibility(risk, alpha)
-    return Calibration(Abstention.INFEASIBLE, None, alpha, CONFIDENCE, temperature, rows, risk, must, *none, tested, why)
+    return Calibration(
+        Abstention.INFEASIBLE, None, alpha, CONFIDENCE, temperature, rows, risk, must, *none, tested, why
+    )
 
 
 def _unproven(calibration: Scores, dev: Scores | None, alpha: float) -> float | None:

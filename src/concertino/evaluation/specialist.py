@@ -80,14 +80,16 @@ async def calibrate(
         return calibrating.not_applicable(alpha, "The skill answers with text of its own, which has no confidence.")
     temperature, dev_rows = manifest.temperature, list(dataset.rows(Part.DEV))
     if manifest.engine == "encoder":
-        share = [row for row in rows if calibrating.for_temperature(group_of(row))]
+        enough = len(dev_rows) >= calibrating.ENOUGH_FOR_TEMPERATURE
+        share = [] if enough else [row for row in rows if calibrating.for_temperature(group_of(row))]
         temperature = await _fit_temperature(recipe, run_folder, store, share + dev_rows, temperature, note)
         if abs(temperature - manifest.temperature) > _ENOUGH_CHANGE * manifest.temperature:
             write_manifest(run_folder / ADAPTER, structs.replace(manifest, temperature=temperature))
             note(f"temperature {manifest.temperature:.3f} -> {temperature:.3f}")
         else:
             temperature = manifest.temperature
-        rows = [row for row in rows if not calibrating.for_temperature(group_of(row))] or rows
+        taken = {row.id for row in share}
+        rows = [row for row in rows if row.id not in taken] or rows
     async with specialist_of(recipe, run_folder, store) as specialist:
         scores = await _scores(specialist, rows, task, "specialist on the calibration part", note)
         dev = await _scores(specialist, dev_rows, task, "specialist on the dev part", note) if dev_rows else None

@@ -115,10 +115,14 @@ def _abstention(version: Version, report: Report) -> str:
     if figures.coverage is not None:
         risk = "" if figures.risk is None else f", and {figures.risk:.1%} of those answers were wrong"
         measured = f" On the test part {figures.coverage:.1%} was answered{risk}."
+    promise = f"at most {report.calibration.alpha:.0%} of the answers given are wrong"
+    if report.calibration.abstention == "fitted":
+        promise += ", at 95 % confidence."
+    else:
+        promise += " by estimate; the calibration part is too small to promise it."
     return (
         f"## Abstention\n\nBelow a confidence of {threshold:.4f} {below}. The threshold was fitted on the calibration "
-        f"part so that at most {report.calibration.alpha:.0%} of the answers given are wrong, at 95 % confidence."
-        f"{measured}"
+        f"part so that {promise}{measured}"
     )
 
 

@@ -16,6 +16,8 @@ from concertino.errors import BackendUnavailable, ConfigurationError, Unsupporte
 from concertino.models.adapters import file_sha256
 from concertino.types import Chunk, Embeddings, FinishReason, Role, TokenLogprob, TopLogprob, Usage
 
+EVEN = 0.5
+"""From this scope on a text keeps its label's probability as it was calibrated; below, it falls towards none."""
 _FLOOR = 1e-30
 
 
@@ -73,7 +75,7 @@ class EncoderBackend:
     async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
         """One chunk: the likeliest label, the log-probabilities of all, and the confidence.
 
-        The confidence is the label's probability times the probability that the text is one that the skill is for.
+        The confidence is the label's probability, and less for a text that is likelier not one that the skill is for.
         """
         if self._pool is None:
             raise BackendUnavailable(f"Backend {self._context.name!r} is not started.")
@@ -95,7 +97,7 @@ class EncoderBackend:
         yield Chunk(
             text=best.token,
             logprobs=(TokenLogprob(best.token, best.logprob, top),),
-            confidence=math.exp(best.logprob) * scored.scope,
+            confidence=math.exp(best.logprob) * min(1.0, scored.scope / EVEN),
             finish_reason=FinishReason.STOP,
             usage=Usage(prompt_tokens=scored.tokens, completion_tokens=1),
         )
