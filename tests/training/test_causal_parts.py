@@ -35,7 +35,7 @@ def base(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_a_dequantised_base_speaks_as_llama_cpp_does(tmp_path: Path, architecture: str) -> None:
-    from concertino.training.causal_check import compare, served_answers
+    from concertino.training.causal_check import equal_share, served_answers
     from concertino.training.causal_generate import greedy
     from concertino.training.gguf_base import load_base
 
@@ -45,7 +45,7 @@ def test_a_dequantised_base_speaks_as_llama_cpp_does(tmp_path: Path, architectur
     texts = [row.text for row in tiny.pets(12)]
     said = greedy(_forward(loaded.model), [asked.encode(text) for text in texts], asked.end, 6)
     served = served_answers(tmp_path / "base.gguf", None, free, texts, 256, 1)
-    assert compare([asked.decode(ids) for ids in said], served).equal > 0.9
+    assert equal_share([asked.decode(ids) for ids in said], served) > 0.9
 
 
 def _forward(model: Any) -> Any:
@@ -217,12 +217,16 @@ def test_peft_reads_what_was_exported(base: Any, tmp_path: Path) -> None:
 
 def test_an_adapter_that_llama_cpp_serves_otherwise_is_not_exported(base: Any, tmp_path: Path) -> None:
     from concertino.models.adapters import AdapterManifest
+    from concertino.training.causal_check import Asked
     from concertino.training.causal_export import export
 
     manifest = AdapterManifest("causal", "tiny", base.sha256, 4, 8.0)
-    pairs = [(row.text, "something else") for row in tiny.pets(10)]
-    with pytest.raises(TrainingRefused, match=r"agree on \d+% of 10 answers, and 90% are needed: 'something else'"):
-        export(trained(base), base, manifest, SKILL, pairs, 100, tmp_path / "run", print, 1)
+    shape, weights = format_of(base), trained(base)
+    asked = [Asked(row.text, shape.encode(row.text), [99, 98], "something else") for row in tiny.pets(10)]
+    free = SkillCard("say", "", "Name the pet.", max_tokens=8)
+    for skill, what in ((SKILL, "answers"), (free, "tokens")):
+        with pytest.raises(TrainingRefused, match=rf"on \d+% of the {what} to 10 texts, and 90% .* 'something else'"):
+            export(weights, base, manifest, skill, asked, shape.end, tmp_path / "run", print, 1)
     assert not (tmp_path / "run" / "adapter").exists()
 
 

@@ -186,22 +186,24 @@ class _Run:
         stride = max(1.0, len(rows) / wanted)
         return [rows[int(place * stride)] for place in range(min(wanted, len(rows)))]
 
-    def answers(self, texts: Sequence[str]) -> list[str]:
-        """What the model answers under torch, as it would be asked when serving."""
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """What the model answers under torch, as token ids, asked as it would be when serving."""
         from concertino.training.causal_generate import LabelTokens, greedy
 
-        labels = self.skill.labels
-        allowed = LabelTokens(self.base.tokenizer, labels, self.format.end) if labels else None
+        labels, end = self.skill.labels, self.format.end
+        allowed = LabelTokens(self.base.tokenizer, labels, end) if labels else None
         prompts = [self.format.encode(text) for text in texts]
         self.trainee.eval()
-        ids = greedy(self.trainee, prompts, self.format.end, self.skill.max_tokens, allowed, device=self.machine.device)
-        return [self.format.decode(answer) for answer in ids]
+        return greedy(self.trainee, prompts, end, self.skill.max_tokens, allowed, device=self.machine.device)
+
+    def _say(self, texts: Sequence[str]) -> list[str]:
+        return [self.format.decode(ids) for ids in self.answers(texts)]
 
     def _evaluate(self, progress: Progress, curves: Curves | None) -> None:
         from concertino.training.lora import weights_of
 
         state, metric = self.state, self.recipe.evaluation.metric
-        reached = score(metric, self.answers([row.text for row in self.dev]), self.dev)
+        reached = score(metric, self._say([row.text for row in self.dev]), self.dev)
         loss = self._dev_loss()
         better = state.best is None or (reached, -loss) > (state.best, -state.best_loss)
         if better:
@@ -268,11 +270,12 @@ class _Run:
     # The end
 
     def _finish(self) -> TrainingResult:
-        answers: list[str] = []
-        texts = self._texts_to_compare()
-        if self.base.gguf is not None:
-            answers = self.answers(texts)  # by every process: where the model is sharded, all of them are needed
-        agreement = self._export(texts, answers) if self.machine.first else None
+        from concertino.training.lora import weights_of
+
+        # Asked by every process: where the model is sharded, all of them are needed to answer.
+        asked = self._ask() if self.base.gguf is not None else []
+        weights = weights_of(self.branches)
+        agreement = self._export(weights, asked) if self.machine.first else None
         state = self.state
         result = TrainingResult(
             name=self.recipe.name,
@@ -299,17 +302,21 @@ class _Run:
         self.machine.wait()
         return result
 
-    def _texts_to_compare(self) -> list[str]:
-        from concertino.training.causal_check import ROWS
+    def _ask(self) -> list[Any]:
+        """Some rows as torch answers them, for llama.cpp to be held against."""
+        from concertino.training.causal_check import ROWS, Asked
 
         rows = self.dev or [example.row for example in self.examples]
-        return [row.text for row in rows[:: max(1, len(rows) // ROWS)][:ROWS]]
+        texts = [row.text for row in rows[:: max(1, len(rows) // ROWS)][:ROWS]]
+        asked = []
+        for text, ids in zip(texts, self.answers(texts), strict=True):
+            ended = [self.format.end] if len(ids) < self.skill.max_tokens else []
+            asked.append(Asked(text, self.format.encode(text), [*ids, *ended], self.format.decode(ids)))
+        return asked
 
-    def _export(self, texts: Sequence[str], answers: Sequence[str]) -> float | None:
+    def _export(self, weights: dict[str, Any], asked: Sequence[Any]) -> float | None:
         from concertino.training.causal_export import export
-        from concertino.training.lora import weights_of
 
-        longest = max(len(self.format.encode(text)) for text in texts)
         manifest = AdapterManifest(
             engine=self.plan.engine.value,
             base=self.plan.base,
@@ -319,14 +326,13 @@ class _Run:
             labels=self.skill.labels,
             max_tokens=self.plan.max_tokens,
         )
-        pairs = list(zip(texts, answers, strict=True)) if answers else []
         return export(
-            weights_of(self.branches),
+            weights,
             self.base,
             manifest,
             self.skill,
-            pairs,
-            longest,
+            asked,
+            self.format.end,
             self.folder,
             self.note,
             self.plan.threads,

@@ -24,14 +24,29 @@ AGREEMENT = 0.9
 """Share of equal answers below which an adapter is not exported."""
 
 
+class Asked(Struct, frozen=True):
+    """One text, and what torch said to it."""
+
+    text: str
+    prompt: list[int]
+    """The text's prompt as token ids."""
+    said: list[int]
+    """The answer as token ids, the end of the turn included where it was reached."""
+    answer: str
+
+
 class Agreement(Struct, frozen=True):
     """How often llama.cpp and torch answered alike."""
 
     rows: int
     equal: float
     """Share of rows with the same answer to the letter."""
-    shared: float
-    """Mean share of an answer before the first difference; arithmetic in other roundings may part two long answers."""
+    tokens: float | None = None
+    """Free text: share of the tokens of torch's answers that are llama.cpp's choice too after the tokens before them.
+
+    llama.cpp rounds activations to eight bits, torch does not, so a near-tie early in a long answer may part the two
+    for all of the rest; token by token, that counts once.
+    """
 
 
 def check_prompts(gguf: Path, format_: PromptFormat, texts: Sequence[str], threads: int) -> None:
@@ -71,52 +86,84 @@ def served_answers(
     gguf: Path, adapter: Path | None, skill: SkillCard, texts: Sequence[str], context: int, threads: int
 ) -> list[str]:
     """What llama.cpp answers to texts with the adapter in GGUF, as a served skill would."""
-    return asyncio.run(_served_answers(gguf, adapter, skill, texts, context, threads))
+
+    async def ask() -> list[str]:
+        async with _engine(gguf, (str(adapter),) if adapter else (), context, threads) as backend:
+            return await _answers(backend, adapter, skill, texts)
+
+    return asyncio.run(ask())
 
 
-async def _served_answers(
-    gguf: Path, adapter: Path | None, skill: SkillCard, texts: Sequence[str], context: int, threads: int
-) -> list[str]:
+def agreement(gguf: Path, adapter: Path, skill: SkillCard, asked: Sequence[Asked], end: int, threads: int) -> Agreement:
+    """Ask llama.cpp what torch was asked.
+
+    Raises TrainingRefused where the two agree on less than 90 % of the labels, or of the tokens of free text.
+    """
+    found, served = asyncio.run(_agreement(gguf, adapter, skill, asked, end, threads))
+    share = found.equal if found.tokens is None else found.tokens
+    if share >= AGREEMENT:
+        return found
+    pairs = ((_core(one.answer), _core(other)) for one, other in zip(asked, served, strict=True))
+    said, instead = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    raise TrainingRefused(
+        f"llama.cpp and torch agree on {share:.0%} of the {'answers' if found.tokens is None else 'tokens'} to "
+        f"{found.rows} texts, and {AGREEMENT:.0%} are needed: {said[:80]!r} in training became {instead[:80]!r} when "
+        "served. The adapter was not exported. The checkpoints are kept; is the base that is served the one that was "
+        "trained on?",
+        param="training.base",
+    )
+
+
+async def _agreement(
+    gguf: Path, adapter: Path, skill: SkillCard, asked: Sequence[Asked], end: int, threads: int
+) -> tuple[Agreement, list[str]]:
+    context = max(len(one.prompt) + skill.max_tokens for one in asked) + 16
+    async with _engine(gguf, (str(adapter),), context, threads) as backend:
+        served = await _answers(backend, adapter, skill, [one.text for one in asked])
+        tokens = None if skill.labels else await _tokens_alike(backend, asked, end)
+    return Agreement(len(asked), equal_share([one.answer for one in asked], served), tokens), served
+
+
+async def _answers(backend: LlamaCppBackend, adapter: Path | None, skill: SkillCard, texts: Sequence[str]) -> list[str]:
     path = str(adapter) if adapter is not None else None
     card = SpecialistCard(skill.name, skill.description, "llamacpp", _MODEL, adapter=path)
     answers = []
-    async with _engine(gguf, (path,) if path else (), context, threads) as backend:
-        for text in texts:
-            generation = skill_generation(card, skill, text, backend.capabilities)
-            answers.append("".join([chunk.text async for chunk in backend.generate(generation)]))
+    for text in texts:
+        generation = skill_generation(card, skill, text, backend.capabilities)
+        answers.append("".join([chunk.text async for chunk in backend.generate(generation)]))
     return answers
 
 
-def compare(torch_answers: Sequence[str], served: Sequence[str]) -> Agreement:
-    """Compare answers, aside of white space at their ends, and of a character that was cut in two there."""
-    pairs = [(_core(one), _core(other)) for one, other in zip(torch_answers, served, strict=True)]
-    equal = sum(one == other for one, other in pairs) / max(len(pairs), 1)
-    return Agreement(len(pairs), equal, sum(_shared(*pair) for pair in pairs) / max(len(pairs), 1))
+async def _tokens_alike(backend: LlamaCppBackend, asked: Sequence[Asked], end: int) -> float:
+    """Share of torch's tokens that llama.cpp chooses after the same tokens."""
+    alike = total = 0
+    connector = aiohttp.UnixConnector(path=str(backend.engines[_MODEL].socket_path))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for one in asked:
+            for place, token in enumerate(one.said):
+                body = {
+                    "prompt": [*one.prompt, *one.said[:place]],
+                    "n_predict": 1,
+                    "temperature": 0.0,
+                    "cache_prompt": True,
+                    "return_tokens": True,
+                    "lora": [{"id": 0, "scale": 1.0}],
+                }
+                out = await _post(session, "completion", body)
+                chosen = end if out.get("stop_type") == "eos" else next(iter(out.get("tokens", ())), None)
+                alike += chosen == token
+                total += 1
+    return alike / max(total, 1)
+
+
+def equal_share(torch_answers: Sequence[str], served: Sequence[str]) -> float:
+    """Share of equal answers, aside of white space at their ends, and of a character that was cut in two there."""
+    equal = sum(_core(one) == _core(other) for one, other in zip(torch_answers, served, strict=True))
+    return equal / max(len(served), 1)
 
 
 def _core(answer: str) -> str:
     return answer.strip().rstrip("\N{REPLACEMENT CHARACTER}")
-
-
-def _shared(one: str, other: str) -> float:
-    alike = next(
-        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    return alike / max(len(one), len(other), 1)
-
-
-def refuse_disagreement(agreement: Agreement, free_text: bool, examples: Sequence[tuple[str, str]]) -> None:
-    """Raise TrainingRefused below 90 % agreement: equal labels, or shared beginnings of free text."""
-    share = agreement.shared if free_text else agreement.equal
-    if share >= AGREEMENT:
-        return
-    torch_says, served = next(pair for pair in examples if pair[0].strip() != pair[1].strip())
-    raise TrainingRefused(
-        f"llama.cpp and torch agree on {share:.0%} of {agreement.rows} answers, and {AGREEMENT:.0%} are needed: "
-        f"{torch_says[:80]!r} in training became {served[:80]!r} when served. The adapter was not exported. "
-        "The checkpoints are kept; is the base that is served the one that was trained on?",
-        param="training.base",
-    )
 
 
 _MODEL = "base"

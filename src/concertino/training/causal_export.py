@@ -9,7 +9,7 @@ from typing import Any
 from concertino.config import SkillCard
 from concertino.models.adapters import AdapterManifest, write_manifest
 from concertino.training import gguf_export
-from concertino.training.causal_check import compare, refuse_disagreement, served_answers
+from concertino.training.causal_check import Asked, agreement
 from concertino.training.gguf_base import CausalBase
 
 ADAPTER, UNCHECKED = "adapter", "adapter.unchecked"
@@ -20,41 +20,33 @@ def export(
     base: CausalBase,
     manifest: AdapterManifest,
     skill: SkillCard,
-    pairs: Sequence[tuple[str, str]],
-    longest: int,
+    asked: Sequence[Asked],
+    end: int,
     folder: Path,
     note: Callable[[str], None],
     threads: int = 0,
 ) -> float | None:
     """Write both forms of an adapter to `folder / adapter`; the share of answers that llama.cpp gave as torch did.
 
-    `pairs` are texts with torch's answers, `longest` the tokens of the longest prompt among them. None comes back where
-    the base has no GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
+    `asked` is what torch was asked and said, `end` the token that ends a turn. None comes back where the base has no
+    GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
     """
     gguf_export.refuse_without_room(folder, gguf_export.bytes_needed(weights), "The adapter")
     unchecked, place = folder / UNCHECKED, folder / ADAPTER
     shutil.rmtree(unchecked, ignore_errors=True)
     gguf_export.export_peft(weights, base, manifest.base, manifest.alpha, unchecked)
-    agreement = None
+    equal = None
     if base.architecture in gguf_export.FAMILIES:
         gguf_export.export_gguf(weights, base, manifest.alpha, unchecked / gguf_export.GGUF)
     if base.gguf is None or base.architecture not in gguf_export.FAMILIES:
         note("the base has no GGUF file that llama.cpp could be asked with: the adapter was not tried in it")
     else:
-        texts, answers = [text for text, _ in pairs], [answer for _, answer in pairs]
-        served = served_answers(
-            base.gguf,
-            unchecked / gguf_export.GGUF,
-            skill,
-            texts,
-            longest + skill.max_tokens + 16,
-            threads or len(os.sched_getaffinity(0)),
-        )
-        found = compare(answers, served)
-        refuse_disagreement(found, not skill.labels, list(zip(answers, served, strict=True)))
-        note(f"llama.cpp gives {found.equal:.0%} of {found.rows} answers as torch does ({found.shared:.1%} shared)")
-        agreement = found.equal
+        cores = threads or len(os.sched_getaffinity(0))
+        found = agreement(base.gguf, unchecked / gguf_export.GGUF, skill, asked, end, cores)
+        tokens = "" if found.tokens is None else f", and {found.tokens:.1%} of the tokens one by one"
+        note(f"llama.cpp gives {found.equal:.0%} of {found.rows} answers as torch does{tokens}")
+        equal = found.equal
     write_manifest(unchecked, manifest)
     shutil.rmtree(place, ignore_errors=True)
     unchecked.rename(place)
-    return agreement
+    return equal

@@ -28,6 +28,7 @@ class Trainee(torch.nn.Module):
     def __init__(self, model: Any, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP shards by
         self._smoothing = label_smoothing
 
     def forward(self, ids: Any, places: Any = None, targets: Any = None, weights: Any = None, **options: Any) -> Any:
@@ -152,7 +153,8 @@ class Machine:
         from torch.distributed.checkpoint import state_dict
 
         options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return dict(state_dict.get_optimizer_state_dict(trainee, optimizer, options=options))
+        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+        return dict(state_dict.get_optimizer_state_dict(trainee, inner, options=options))
 
     def put_optimizer_state(self, trainee: Any, optimizer: Any, state: dict[str, Any]) -> None:
         """Set what `optimizer_state` gave."""
@@ -162,7 +164,8 @@ class Machine:
         from torch.distributed.checkpoint import state_dict
 
         options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state_dict.set_optimizer_state_dict(trainee, optimizer, state, options=options)
+        inner = getattr(optimizer, "optimizer", optimizer)
+        state_dict.set_optimizer_state_dict(trainee, inner, state, options=options)
 
     @staticmethod
     def _sharded(trainee: Any) -> bool:

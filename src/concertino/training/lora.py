@@ -112,11 +112,20 @@ def put_weights(branches: dict[str, LoraLinear], weights: dict[str, torch.Tensor
         )
     with torch.no_grad():
         for name, parameter in wanted.items():
-            parameter.copy_(weights[name].to(parameter.device, parameter.dtype))
+            parameter.copy_(_like(parameter, weights[name].to(parameter.device, parameter.dtype)))
 
 
 def _shape(matrices: dict[str, Any], name: str) -> str:
     return "x".join(map(str, matrices[name].shape)) if name in matrices else "absent"
+
+
+def _like(parameter: Any, value: Any) -> Any:
+    """A whole matrix, in shards where the parameter is."""
+    if not hasattr(parameter, "full_tensor"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements)
 
 
 def gathered(parameter: Any) -> Any:
