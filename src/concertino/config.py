@@ -294,9 +294,9 @@ def _check(settings: Settings, source: str) -> None:
         if card.backend not in settings.backends:
             known = ", ".join(sorted(settings.backends)) or "none"
             refuse(f"specialists.{card.name}.backend", f"no backend {card.backend!r}; declared backends: {known}.")
-        for key, words in (("knowledge", ("off", "optional", "required")), ("scope", ("off", "note", "strict"))):
-            if (value := getattr(card, key)) not in words:
-                refuse(f"specialists.{card.name}.{key}", f"{value!r} must be one of: {', '.join(words)}.")
+        for field_name, words in (("knowledge", ("off", "optional", "required")), ("scope", ("off", "note", "strict"))):
+            if (value := getattr(card, field_name)) not in words:
+                refuse(f"specialists.{card.name}.{field_name}", f"{value!r} must be one of: {', '.join(words)}.")
         for skill in card.skills:
             if skill.backend and skill.backend not in settings.backends:
                 refuse(f"specialists.{card.name}.skills.{skill.name}.backend", f"no backend {skill.backend!r}.")

@@ -138,13 +138,18 @@ def _encoder(facts: Facts, train: int) -> list[Line]:
         Line("training.base", "all-MiniLM-L6-v2", "The encoder of the catalogue; 23 million parameters, English."),
         Line("training.members", members, "Adapters whose answers are averaged: steadier on few rows, slower."),
         Line("training.rank", 16 if train <= 1_000 else 32, f"For {train} training rows; 32 from 1,000 on."),
-        Line("training.epochs", epochs, f"About {round(epochs * train / batch)} steps for each member."),
+        Line("training.epochs", epochs, f"At most: about {round(epochs * train / batch)} steps for each member."),
         Line(
             "training.learning_rate",
             5e-4 if train >= 1_000 and not many else 1e-3,
             "Higher for many labels or few rows." if train < 1_000 or many else "Gentle: few labels, many rows.",
         ),
         Line("training.batch", batch, "Small sets need more steps than large batches give."),
+        Line(
+            "training.patience",
+            3,
+            "Stops after three epochs without a gain on dev; the best weights are kept.",
+        ),
         Line("training.dropout", 0.1, "Against learning by heart."),
         Line("training.max_tokens", long, f"99 % of the texts have at most about {facts.tokens[2]} tokens."),
     ]

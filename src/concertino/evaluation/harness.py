@@ -226,7 +226,7 @@ def _templates() -> Fill:
 
     def fill(template: str, document: dict[str, Any]) -> str:
         try:
-            return sandbox.from_string(template).render(**document)
+            return str(sandbox.from_string(template).render(**document))
         except (jinja2.TemplateError, OverflowError) as error:
             raise ValueError(f"template {template!r}: {error}") from error
 

@@ -62,8 +62,8 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
         return [*lines, "Abstention: infeasible. No threshold is set."]
     proven = "" if found.abstention is Abstention.FITTED else " (unproven, an estimate)"
     lines.append(
-        f"Threshold {found.threshold:.2f}{proven}: on the calibration part {found.coverage:.1%} answered, {found.risk:.2%} of "
-        f"them wrong, at most {found.risk_bound:.2%} with {found.confidence:.0%} confidence."
+        f"Threshold {found.threshold:.2f}{proven}: on the calibration part {found.coverage:.1%} answered, "
+        f"{found.risk:.2%} of them wrong, at most {found.risk_bound:.2%} with {found.confidence:.0%} confidence."
     )
     if (test := report.on_test) is not None:
         risk = "none" if test.risk is None else f"{test.risk:.2%}"

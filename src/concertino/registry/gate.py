@@ -42,6 +42,7 @@ class Against(Struct, frozen=True):
 
 class Threshold(Struct, frozen=True):
     threshold: float | None = None
+    abstention: str = ""
     temperature: float = 1.0
     alpha: float = 0.05
 
