@@ -78,6 +78,7 @@ def test_answers_in_words_of_their_own_become_a_causal_recipe(here: Path, capsys
 def test_uneven_labels_are_judged_each_alike(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(here, "a.jsonl", rows(500, ["common"] * 9 + ["rare"]))
     recipe, _ = proposed(capsys, "--from", "a.jsonl")
+    assert recipe.training.patience == 3
     assert recipe.evaluation.metric is Metric.MACRO_F1 and recipe.training.class_balance == 0.5
 
 

@@ -25,7 +25,7 @@ from concertino.training.encoder_loop import Example, log_probabilities, steps_o
 from concertino.training.progress import Progress
 from concertino.training.result import ADAPTER, TrainingResult, library_versions, write_result
 
-MAX_SCOPE_ROWS = 3_000
+MAX_SCOPE_ROWS = 1_200
 """Rows of either side that the scope head is fitted on."""
 
 
