@@ -7,7 +7,8 @@ import pytest
 
 from concertino.knowledge.index import Index, index_path
 from concertino.knowledge.lookup import Shelf, look_up, question_of, with_context
-from concertino.knowledge.quoting import quotes
+from concertino.knowledge.passages import Passage
+from concertino.knowledge.quoting import best_sentences, quotes
 from concertino.knowledge.search import search
 from concertino.knowledge.wording import quoted, with_passages
 from concertino.types import Message, Role
@@ -59,6 +60,15 @@ def test_a_quote_is_verbatim_and_skips_the_heading(index: Index) -> None:
     (quote,) = quotes(index, "treatment of asthma", search(index, "treatment of asthma", None)[:1])
     assert quote.text in ASTHMA.text
     assert quote.text.startswith("Inhaled corticosteroids")
+
+
+def test_a_quote_neither_begins_in_the_air_nor_ends_with_a_heading(index: Index) -> None:
+    text = "Rosacea is a skin disease. It reddens the face. It may itch.\nTreatment of rosacea"
+    passage = Passage("Rosacea", text, "s")
+    assert (
+        best_sentences(index, "what is rosacea", passage)
+        == "Rosacea is a skin disease. It reddens the face. It may itch."
+    )
 
 
 def test_an_answer_names_its_sources(index: Index) -> None:

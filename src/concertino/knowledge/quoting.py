@@ -1,5 +1,7 @@
 """Which sentences of a passage answer the question, verbatim."""
 
+import re
+
 from msgspec import Struct
 
 from concertino.knowledge.index import Index
@@ -18,6 +20,9 @@ _SAME = 0.6
 """Share of words that two quotes may have in common."""
 _LATER = 0.05
 """What starting a sentence later costs, against covering all that was asked: what is told first matters most."""
+_HANGING = 0.1
+"""What it costs to begin with a word that leans on the sentence before."""
+_HANGS = re.compile(r"(?:It|Its|They|Their|These|This|Those|He|She|However|Other|Another|Also|But|And)\b")
 
 
 class Quote(Struct, frozen=True):
@@ -51,6 +56,7 @@ def best_sentences(index: Index, question: str, passage: Passage) -> str:
         end = _run_end(text, spans, first)
         there = set(terms(text[begin:end]))
         score = sum(weight for term, weight in asked.items() if term in there) / total - _LATER * first
+        score -= _HANGING if _HANGS.match(text, begin) else 0.0
         if score > best_score:
             best, best_score = (begin, end), score
     return "\n".join(" ".join(line.split()) for line in text[best[0] : best[1]].splitlines() if line.strip())
@@ -63,6 +69,8 @@ def _run_end(text: str, spans: list[tuple[int, int]], first: int) -> int:
         if last + 1 - first >= (LIST_ITEMS if listed else QUOTE_SENTENCES):
             break
         last += 1
+    while last > first and _is_heading(text, spans, last):
+        last -= 1
     return spans[last][1]
 
 
