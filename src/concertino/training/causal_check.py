@@ -20,6 +20,9 @@ from concertino.training.causal_data import PromptFormat
 ROWS = 16
 """Rows on which the two are compared."""
 
+TOKENS = 24
+"""Tokens of each free-text answer that are compared one by one."""
+
 AGREEMENT = 0.9
 """Share of equal answers below which an adapter is not exported."""
 
@@ -140,7 +143,7 @@ async def _tokens_alike(backend: LlamaCppBackend, asked: Sequence[Asked], end: i
     connector = aiohttp.UnixConnector(path=str(backend.engines[_MODEL].socket_path))
     async with aiohttp.ClientSession(connector=connector) as session:
         for one in asked:
-            for place, token in enumerate(one.said):
+            for place, token in enumerate(one.said[:TOKENS]):
                 body = {
                     "prompt": [*one.prompt, *one.said[:place]],
                     "n_predict": 1,
