@@ -106,3 +106,25 @@ def test_a_real_encoder_finds_what_is_asked_in_other_words(concertino: Command, 
     assert (index.model, index.dimensions) == ("all-MiniLM-L6-v2", 384)
     answer = concertino("ask", "--model", "medical", "--no-gateway", "what causes the pain of gout arthritis?")
     assert "Uric acid" in answer.stdout
+
+
+@pytest.mark.models
+def test_a_real_model_is_given_the_sources_and_they_are_named_after_its_words(
+    concertino: Command, rows: Path, smol: Path, real_home: Path
+) -> None:
+    assert smol.is_file()
+    concertino.home.mkdir()
+    (concertino.home / "models").symlink_to(real_home / "models")
+    medical = "backend: small, model: smollm2-135m-instruct, max_tokens: 40, knowledge: optional"
+    config = concertino.config.read_text().replace("backends: {", "backends: {small: {type: llamacpp}, ")
+    concertino.config.write_text(
+        config.replace("backend: echo, model: echo, compliance: [phi]", f"{medical}, compliance: [phi]").replace(
+            "name: medical, knowledge: required,", "name: medical,"
+        )
+    )
+    concertino("ingest", "medical", str(rows), "--text", "a", "--title", "q")
+    done = concertino("ask", "--model", "medical", "--no-gateway", "which crystals cause gout?", timeout=240)
+    assert done.returncode == 0, done.stderr
+    words, _, sources = done.stdout.partition("\n\nSources:\n")
+    assert words.strip()
+    assert sources.startswith("[1] What is gout? (rows.jsonl, line 1)")
