@@ -230,6 +230,29 @@ def test_an_adapter_that_llama_cpp_serves_otherwise_is_not_exported(base: Any, t
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+def test_an_adapter_in_the_wrong_row_order_is_caught(
+    base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concertino.training import gguf_export
+    from concertino.training.causal_check import Asked, agreement
+    from concertino.training.causal_generate import greedy
+
+    free = SkillCard("say", "", "Say something.", max_tokens=8)
+    shape, weights = format_of(base, free), trained(base)
+    texts = [row.text for row in tiny.pets(12)]
+    prompts = [shape.encode(text) for text in texts]
+    said = greedy(_forward(base.model), prompts, shape.end, 8)
+    asked = [Asked(*row, shape.decode(row[2])) for row in zip(texts, prompts, said, strict=True)]
+    assert base.gguf is not None
+    right = gguf_export.export_gguf(weights, base, 8.0, tmp_path / "right.gguf")
+    found = agreement(base.gguf, right, free, asked, shape.end, 1)
+    assert found.tokens is not None and found.tokens > 0.95
+    monkeypatch.setattr(gguf_export, "PERMUTED", frozenset())
+    wrong = gguf_export.export_gguf(weights, base, 8.0, tmp_path / "wrong.gguf")
+    with pytest.raises(TrainingRefused, match="The adapter was not exported"):
+        agreement(base.gguf, wrong, free, asked, shape.end, 1)
+
+
 def test_an_adapter_for_another_base_is_refused(base: Any, tmp_path: Path) -> None:
     from concertino.training.gguf_base import load_base
     from concertino.training.gguf_export import export_gguf, refuse_other_base
