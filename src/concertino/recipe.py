@@ -127,6 +127,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """How the base is held meanwhile; causal only."""
     members: int = 1
     """Adapters trained with seeds of their own, whose answers are averaged; encoder only."""
+    lexical: bool = True
+    """Encoder only: average with a TF-IDF model, by the share that dev favours."""
     rank: int = 32
     """Of the LoRA matrices: how much can be learnt. 16 up to 1,000 rows, 32 beyond."""
     alpha: float = 0.0
@@ -241,7 +243,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def training_digest(self) -> str:
         """SHA-256 of what an adapter depends on, beside its data: training again is due when it changes."""
         answers = (self.instruction, self.labels, self.free_text, self.max_tokens)
-        return _digest(self.name, answers, self.training, self.evaluation.metric)
+        plan = msgspec.structs.replace(self.training, threads=0)  # how fast is not what
+        return _digest(self.name, answers, plan, self.evaluation.metric)
 
     def card(self, labels: tuple[str, ...]) -> SkillCard:
         """The skill as a prompted model would be given it."""

@@ -22,6 +22,7 @@ from concertino.models.adapters import AdapterManifest, file_sha256, write_manif
 from concertino.recipe import Recipe, Training
 from concertino.training.checkpoint import Checkpoints, Note, written_whole
 from concertino.training.encoder_loop import Example, log_probabilities, steps_of, train_member, value_of
+from concertino.training.lexical import fit_lexical
 from concertino.training.progress import Progress
 from concertino.training.result import ADAPTER, TrainingResult, library_versions, write_result
 
@@ -69,6 +70,21 @@ def train(
             arrays |= scope or {}
         if dev:
             logs.append(log_probabilities(torch, model, dev, plan.batch))
+    lexical = None
+    if plan.lexical:
+        note(f"{recipe.name}: fitting the lexical half")
+        texts, dev_texts = (
+            [(row.text, example.target) for row, example in zip(dataset.rows(part), examples, strict=True)]
+            for part, examples in ((Part.TRAIN, rows), (Part.DEV, dev))
+        )
+        lexical = fit_lexical(texts, dev_texts, np.mean(logs, axis=0) if logs else None, len(labels))
+    if lexical is not None:
+        note(f"{recipe.name}: the lexical half weighs {lexical.share}")
+        for part_name in ("idf", "weight", "bias"):
+            arrays[f"lexical.{part_name}"] = getattr(lexical, part_name).astype(np.float16)
+        arrays["lexical.share"] = np.array([lexical.share], np.float32)
+        own = np.stack([lexical.probabilities(row.text) for row in dataset.rows(Part.DEV)])
+        logs = [np.log((1 - lexical.share) * np.exp(np.mean(logs, axis=0)) + lexical.share * own + 1e-30)]
     _write(run / ADAPTER, arrays, shape)
     write_manifest(
         run / ADAPTER,

@@ -1,5 +1,6 @@
 """One member of an encoder adapter: the training loop, readable from top to bottom."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ def train_member(
     steps = steps_of(plan, len(rows))
     warm = max(1, round(steps * plan.warmup))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + np.cos(np.pi * step / steps)))
+        optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / steps)))
     )
     every = plan.evaluate_steps or max(1, order.per_epoch // plan.accumulate)
     state: dict[str, Any] = {"best": None, "best_step": 0, "best_value": -1.0, "bad": 0, "tokens": 0}

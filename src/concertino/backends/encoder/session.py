@@ -13,6 +13,7 @@ from msgspec import Struct
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from concertino.backends.encoder.lexical import Lexical
 from concertino.backends.encoder.shape import MODULES, EncoderShape, read_shape
 from concertino.errors import ConfigurationError
 from concertino.models.adapters import AdapterManifest, read_adapter
@@ -57,6 +58,7 @@ class Adapter(Struct, frozen=True, eq=False):
 
     manifest: AdapterManifest
     members: tuple[Member, ...]
+    lexical: Lexical | None
     scope: tuple[np.ndarray, float] | None
     """Weights over the first member's vector, and their bias."""
 
@@ -148,7 +150,11 @@ class Encoder:
         tokens = self.tokens(text, adapter.manifest.max_tokens)
         vectors = [self.pooled(tokens, member.inputs).astype(np.float64) for member in adapter.members]
         logits = [_log_softmax(v @ m.head[0] + m.head[1]) for v, m in zip(vectors, adapter.members, strict=True)]
-        probabilities = np.exp(_log_softmax(np.mean(logits, axis=0) / adapter.manifest.temperature))
+        joined = _log_softmax(np.mean(logits, axis=0))
+        if adapter.lexical is not None:
+            share = adapter.lexical.share
+            joined = np.log((1 - share) * np.exp(joined) + share * adapter.lexical.probabilities(text) + 1e-30)
+        probabilities = np.exp(_log_softmax(joined / adapter.manifest.temperature))
         scope = 1.0
         if adapter.scope is not None:
             margin = float(vectors[0] @ adapter.scope[0] + adapter.scope[1])
@@ -178,8 +184,12 @@ def load_adapter(folder: Path, base_sha256: str | None) -> Adapter:
     arrays = {name: value.astype(np.float32) for name, value in load_file(folder / WEIGHTS).items()}
     weight, bias = arrays.pop("scope.weight", None), arrays.pop("scope.bias", None)
     scope = None if weight is None or bias is None else (weight.astype(np.float64).ravel(), float(bias.ravel()[0]))
+    lexical = None
+    if "lexical.idf" in arrays:
+        idf, weight, bias = (arrays.pop(f"lexical.{part}").astype(np.float64) for part in ("idf", "weight", "bias"))
+        lexical = Lexical(idf, weight, bias, float(arrays.pop("lexical.share")[0]))
     members = tuple(_member(arrays, f"{number}.", len(manifest.labels), folder) for number in range(manifest.members))
-    return Adapter(manifest, members, scope)
+    return Adapter(manifest, members, lexical, scope)
 
 
 def _member(arrays: dict[str, np.ndarray], prefix: str, labels: int, folder: Path) -> Member:
