@@ -68,9 +68,10 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
     assert told["recipe_digest"] == tiny.recipe(epochs=10).training_digest
 
 
+@pytest.mark.timeout(1200)  # whole processes, on a machine that may be busy
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Path) -> None:
     settings = ("dropout=0.1", "epochs=6", "accumulate=2", "evaluate_steps=4")
-    subprocess.run(worker(folder, "whole", *settings), check=True, capture_output=True, timeout=200)
+    subprocess.run(worker(folder, "whole", *settings), check=True, capture_output=True, timeout=800)
     process = subprocess.Popen(worker(folder, "killed", *settings), stdout=subprocess.DEVNULL)
     curves = folder / "killed" / "curves.jsonl"
     while not (curves.is_file() and curves.read_text().count('"loss"') >= 13):
@@ -79,7 +80,7 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "killed" / "adapter").exists()
-    again = subprocess.run(worker(folder, "killed", *settings), check=True, capture_output=True, text=True, timeout=200)
+    again = subprocess.run(worker(folder, "killed", *settings), check=True, capture_output=True, text=True, timeout=800)
     assert "going on from the checkpoint of step " in again.stdout
     assert (folder / "killed" / ADAPTER).read_bytes() == (folder / "whole" / ADAPTER).read_bytes()
     points = [
@@ -89,19 +90,20 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Pat
     assert points[0] == points[1]
 
 
+@pytest.mark.timeout(1200)
 def test_two_processes_make_the_steps_of_one(folder: Path) -> None:
     pytest.importorskip("accelerate")
     script = folder / "worker.py"
     script.write_text(WORKER, "utf-8")
     settings = ("epochs=2", "learning_rate=0.002")
-    subprocess.run(worker(folder, "one", *settings, "accumulate=2"), check=True, capture_output=True, timeout=200)
+    subprocess.run(worker(folder, "one", *settings, "accumulate=2"), check=True, capture_output=True, timeout=800)
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script))
     subprocess.run(
         worker(folder, "two", *settings, launcher=launcher),
         check=True,
         capture_output=True,
-        timeout=250,
+        timeout=800,
         env=environment,
     )
     from safetensors.numpy import load_file
