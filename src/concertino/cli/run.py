@@ -85,7 +85,7 @@ def run(
     where = gateway_url(settings, url, no_gateway)
     totals = Totals()
     with jsonl.opened(lines) as file, _written(out) as target, asyncio.Runner() as runner:
-        session = answerer(settings, where, api_key)
+        session = answerer(settings, where, api_key, skill)
         if where is None:
             from concertino.registry import lay_over
 

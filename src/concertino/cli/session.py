@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 from msgspec import structs
 
-from concertino.config import Settings
+from concertino.config import Settings, SpecialistCard
 from concertino.errors import InvalidRequest, ModelMissing
 from concertino.types import Answer, Chunk, Decision, Request
 
@@ -81,20 +81,35 @@ def gateway_url(settings: Settings, url: str | None, no_gateway: bool) -> str | 
 
 
 @asynccontextmanager
-async def answerer(settings: Settings, url: str | None, api_key: str | None) -> AsyncIterator[Answerer]:
-    """The gateway at `url`, or, without one, the team in this process with its engines started."""
+async def answerer(
+    settings: Settings, url: str | None, api_key: str | None, skill: str = ""
+) -> AsyncIterator[Answerer]:
+    """The gateway at `url`, or, without one, the team in this process with its engines started.
+
+    With `skill` (specialist/skill) only what that skill needs is started.
+    """
     if url is not None:
         from concertino.cli.client import GatewayClient
 
         async with GatewayClient(url, api_key) as client:
             yield client
         return
-    async with started_team(settings) as service:
+    async with started_team(settings, skill) as service:
         yield service
 
 
+def _alone(settings: Settings, skill: str) -> SpecialistCard | None:
+    """What runs a skill that never asks another specialist and has a backend of its own; None for any other."""
+    name, _, skill_name = skill.partition("/")
+    card = settings.card(name)
+    found = card.skill(skill_name) if card else None
+    if card is None or found is None or not found.backend or found.on_low_confidence != "abstain":
+        return None
+    return card.as_run(found)
+
+
 @asynccontextmanager
-async def started_team(settings: Settings) -> AsyncIterator["Service"]:
+async def started_team(settings: Settings, skill: str = "") -> AsyncIterator["Service"]:
     """The team in this process, its engines started. Raises ModelMissing with the command that mends it."""
     from concertino.cli import output
     from concertino.knowledge.index import index_path
@@ -106,7 +121,9 @@ async def started_team(settings: Settings) -> AsyncIterator["Service"]:
     # Embedding models answer nobody here: they need not be loaded, unless there is something to look up.
     if not any(index_path(settings.home_path, card.name).exists() for card in settings.specialists):
         settings = structs.replace(settings, embeddings=())
-    names = list(needed(lay_over(settings).settings))
+    laid = lay_over(settings).settings
+    alone = _alone(laid, skill)
+    names = list(needed(laid)) if alone is None else [alone.model]
     missing = [name for name in names if Store(settings.home_path).manifest(name) is None]
     if missing:
         here = "is" if len(missing) == 1 else "are"
@@ -114,7 +131,7 @@ async def started_team(settings: Settings) -> AsyncIterator["Service"]:
     service = compose(settings)
     try:
         with output.Spinner(f"Loading {', '.join(names) or 'the team'}"):
-            await service.start()
+            await service.start(None if alone is None else alone.backend)
         yield service
     finally:
         await service.close()

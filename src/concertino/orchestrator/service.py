@@ -68,10 +68,13 @@ class Service:
         self._starting: asyncio.Future[None] | None = None
         metrics.in_flight.set_function(lambda: self.in_flight)
 
-    async def start(self) -> None:
-        """Start the engines, once; deciding works before that. Raises ModelError, BackendUnavailable."""
+    async def start(self, only: str | None = None) -> None:
+        """Start the engines, once; deciding works before that. Raises ModelError, BackendUnavailable.
+
+        `only` names the one backend that will be asked, for a service that answers nothing else.
+        """
         if self._starting is None or (self._starting.done() and not self._came_up(self._starting)):
-            self._starting = asyncio.ensure_future(self.pool.start())
+            self._starting = asyncio.ensure_future(self.pool.start(only=only))
         await asyncio.shield(self._starting)
         if self._watching is None and self._refresher is not None:
             self._watching = asyncio.ensure_future(self._refresher.watch(self))

@@ -136,9 +136,14 @@ class Pool:
             f"No model {model[:80]!r} here.{hint} GET /v1/models or `concertino specialists` lists them.", param="model"
         )
 
-    async def start(self, running: "Pool | None" = None) -> None:
-        """Start every backend at once, but those that `running` has. If one fails, those that came up are closed."""
+    async def start(self, running: "Pool | None" = None, only: str | None = None) -> None:
+        """Start every backend at once, but those that `running` has, or the one named `only`.
+
+        If one fails, those that came up are closed.
+        """
         fresh = self.not_in(running) if running is not None else list(self.backends.values())
+        if only is not None:
+            fresh = [self.backends[only]]
         try:
             await asyncio.gather(*(backend.start() for backend in fresh))
         except BaseException:
