@@ -28,7 +28,7 @@ def vector(index: Index, question: str) -> list[float] | None:
 QUESTIONS = {
     "why is my big toe red and swollen": GOUT,
     "treating an attack of asthma": ASTHMA,
-    "malaria tablets for travelling": MALARIA,
+    "malaria tablets for travellers": MALARIA,
     "is blurry vision a cataract symptom?": CATARACT,
 }
 
