@@ -7,7 +7,8 @@
 `retrieval` indexes MedQuAD without a tenth of its diseases and asks: its own questions; the same in other words; lay
 questions written for this (`bench/knowledge_questions.jsonl`); questions about the diseases that were left out; and
 texts of other domains. `scope` counts questions that a specialist turns away, rightly and wrongly. `answers` runs
-lay questions through the team quoted and generated, and counts how much of an answer stands in its sources.
+lay questions through the team, quoted and generated, prints every answer on stderr for a person to judge, and counts
+how many name sources.
 `retrieval` needs scikit-learn (the `evaluate` extra), `answers` an index (`concertino ingest medical ...`).
 """
 

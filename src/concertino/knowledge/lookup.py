@@ -54,9 +54,7 @@ def with_context(index: Index, messages: Sequence[Message]) -> str:
 def look_up(index: Index, question: str, vector: Sequence[float] | None) -> Found:
     """The passages that are likely enough to answer, likeliest first."""
     hits = search(index, question, None if vector is None else np.asarray(vector, dtype=np.float32))
-    if not hits or hits[0].likelihood < FOUND:
-        return Found(question, ())
-    return Found(question, tuple(hits))
+    return Found(question, tuple(hit for hit in hits if hit.likelihood >= FOUND))
 
 
 class Shelf:
