@@ -74,6 +74,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=192)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both loops")
     parser.add_argument("--steps", type=int, default=0, help="0 means one epoch")
     parser.add_argument("--threads", type=int, default=0, help="0 means the cores that this process may use")
     arguments = parser.parse_args()
@@ -114,6 +115,8 @@ def plain_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Na
         ),
     )
     wrapped.train()
+    if arguments.precision == "bf16":
+        in_bf16(wrapped.base_model)  # peft keeps its own matrices in fp32 with autocast_adapter_dtype
     parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     order = list(range(len(examples)))
@@ -145,8 +148,10 @@ def factory_loop(model: Any, examples: list[Any], end: int, arguments: argparse.
     """The steps of `concertino train`."""
     from concertino.training.causal_data import epoch_batches
     from concertino.training.causal_step import Machine, Trainee, make_optimizer
-    from concertino.training.lora import attach
+    from concertino.training.lora import attach, in_bf16
 
+    if arguments.precision == "bf16":
+        in_bf16(model)
     attach(model, arguments.rank, 2.0 * arguments.rank, 0.0, 0)
     trainee, machine = Trainee(model), Machine()
     trainee.train()

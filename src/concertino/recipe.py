@@ -35,6 +35,15 @@ class Method(StrEnum):
     """LoRA over a base held in 4 bits; needs CUDA and bitsandbytes."""
 
 
+class Precision(StrEnum):
+    """What a causal base is multiplied in while it is trained; the adapter's matrices are in fp32 always."""
+
+    AUTO = "auto"
+    """bf16 where the machine multiplies it natively (CUDA, AVX512-BF16, AMX, ARM's bf16), else fp32."""
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
 class Metric(StrEnum):
     """What a skill is judged by. Higher is better, 0 to 1."""
 
@@ -125,6 +134,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """A model of the catalogue, or the path of a Hugging Face folder."""
     method: Method = Method.LORA
     """How the base is held meanwhile; causal only."""
+    precision: Precision = Precision.AUTO
+    """What the base is multiplied in; causal only."""
     members: int = 1
     """Adapters trained with seeds of their own, whose answers are averaged; encoder only."""
     lexical: bool = True

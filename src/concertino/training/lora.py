@@ -4,6 +4,8 @@ Needs torch; imported by `training.causal` when a training begins.
 """
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,10 @@ from concertino.errors import ConfigurationError, TrainingRefused
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Every linear layer of a block; never the embeddings or lm_head, which would bar swapping adapters while serving."""
+
+
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""How Linux names the instructions, on x86 and on ARM."""
 
 
 class LoraLinear(torch.nn.Module):
@@ -43,6 +49,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:
         flat = hidden.reshape(-1, hidden.shape[-1])
+        a, b = a.to(flat.dtype), b.to(flat.dtype)  # a base in bf16 has its branches multiplied in bf16 too
         low = flat @ a.t()
         out = torch.addmm(bias, flat, weight.t()) if bias is not None else flat @ weight.t()
         out.addmm_(low, b.t(), alpha=scale)
@@ -58,7 +65,7 @@ class _Fused(torch.autograd.Function):
         into = None
         if ctx.needs_input_grad[0]:
             into = (out @ weight).addmm_(inner, a).view(*gradients[0].shape[:-1], -1)
-        return into, None, None, inner.t() @ flat, (out.t() @ low).mul_(ctx.scale), None
+        return into, None, None, (inner.t() @ flat).float(), (out.t() @ low).float().mul_(ctx.scale), None
 
 
 def attach(model: Any, rank: int, alpha: float, dropout: float, seed: int) -> dict[str, LoraLinear]:
@@ -131,6 +138,23 @@ def _like(parameter: Any, value: Any) -> Any:
 def gathered(parameter: Any) -> Any:
     """A parameter whole, where FSDP keeps a shard of it on each process."""
     return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+
+
+def in_bf16(model: Any) -> None:
+    """Put the weights of `model` in bf16, but not its buffers: rotary frequencies need all their bits."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def multiplies_bf16(device: Any) -> bool:
+    """Whether the machine has instructions for bf16 products; without them bf16 is slower than fp32."""
+    if device.type != "cpu":
+        return True
+    try:
+        flags = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text("ascii"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return flags is not None and bool(BF16_FLAGS & set(flags.group(1).split()))
 
 
 def in_four_bits(model: Any) -> None:
