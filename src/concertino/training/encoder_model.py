@@ -73,8 +73,8 @@ class EncoderModel(torch.nn.Module):
         def heads(values: torch.Tensor) -> torch.Tensor:
             return values.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2)
 
-        packed = [heads(linear(module, hidden)) for module in ("query", "key", "value")]
-        attended = functional.scaled_dot_product_attention(*packed, attn_mask=mask).transpose(1, 2).flatten(2)
+        query, key, value = (heads(linear(module, hidden)) for module in ("query", "key", "value"))
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
         name = f"encoder.layer.{index}"
         middle = self._norm(linear("output", attended) + hidden, f"{name}.attention.output.LayerNorm")
         narrow = linear("down", functional.gelu(linear("up", middle)))
