@@ -3,8 +3,8 @@
     python bench/training.py --data-dir data --set nl2bash
 
 Both train the same base (SmolLM2-135M-Instruct) on the same rows with the same precision, batch size, rank and
-prompts, in one process. The plain loop takes random batches, pads them to their longest row, and computes the logits of every
-token. Counted are real tokens, padding aside. Needs peft beside the train extra: pip install peft
+prompts, in one process. The plain loop takes random batches, pads them to their longest row, and computes the logits
+of every token. Counted are real tokens, padding aside. Needs peft beside the train extra: pip install peft
 """
 
 import argparse
