@@ -102,10 +102,10 @@ def plain_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Na
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from concertino.training.lora import MODULES, in_bf16
+    from concertino.training.lora import MODULES, put_in_bf16
 
     if arguments.precision == "bf16":
-        in_bf16(model)  # peft makes its own matrices fp32 by itself
+        put_in_bf16(model)  # peft makes its own matrices fp32 by itself
     wrapped = get_peft_model(
         model,
         LoraConfig(
@@ -148,10 +148,10 @@ def factory_loop(model: Any, examples: list[Any], end: int, arguments: argparse.
     """The steps of `concertino train`."""
     from concertino.training.causal_data import epoch_batches
     from concertino.training.causal_step import Machine, Trainee, make_optimizer
-    from concertino.training.lora import attach, in_bf16
+    from concertino.training.lora import attach, put_in_bf16
 
     if arguments.precision == "bf16":
-        in_bf16(model)
+        put_in_bf16(model)
     attach(model, arguments.rank, 2.0 * arguments.rank, 0.0, 0)
     trainee, machine = Trainee(model), Machine()
     trainee.train()

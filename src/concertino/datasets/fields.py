@@ -40,7 +40,7 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
-        labels = _labels(fields, source.label)
+        labels = _labels(fields, source.label, source.rename)
     if source.group:
         group = str(_value(fields, source.group))
     given = fields.get("id", "")
@@ -72,9 +72,10 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
     raise FieldsProblem("field not text", f"field {name!r} is {type(value).__name__}, not text")
 
 
-def _labels(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:
     value = _value(fields, name)
-    found = {_label(item, name) for item in (value if isinstance(value, list) else [value])}
+    read = (_label(item, name) for item in (value if isinstance(value, list) else [value]))
+    found = {renamed.get(label, label) for label in read}
     found.discard("")
     if not found:
         raise FieldsProblem("no label", f"field {name!r} is empty")
