@@ -63,7 +63,10 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
     manifest = read_adapter(tmp_path / "run" / "adapter")
     assert (manifest.engine, manifest.base, manifest.base_sha256) == ("causal", "tiny", result.base_sha256)
     assert set(manifest.files) == {"adapter.gguf"}
-    assert {path.name for path in (tmp_path / "run" / "peft").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in (tmp_path / "run" / "peft").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
     told = json.loads((tmp_path / "run" / "training.json").read_text())
     assert told["tokens"] == result.tokens > 0
     assert told["recipe_digest"] == tiny.recipe(epochs=10).training_digest

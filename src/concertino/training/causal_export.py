@@ -30,9 +30,9 @@ def export(
 ) -> float | None:
     """Write an adapter for llama.cpp to `folder / adapter` and its PEFT form to `folder / peft`.
 
-    A family that has no GGUF form here has the PEFT form as its adapter too. Gives the share of answers that llama.cpp
-    gave as torch did. `asked` is what torch was asked and said, `end` the token that ends a turn. None comes back where the base has no
-    GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
+    A family that has no GGUF form here has the PEFT form as its adapter too. `asked` is what torch was asked and said,
+    `end` the token that ends a turn. Gives the share of answers that llama.cpp gave as torch did; None where the base
+    has no GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
     """
     gguf_export.refuse_without_room(folder, gguf_export.bytes_needed(weights), "The adapter")
     unchecked, place = folder / UNCHECKED, folder / ADAPTER
