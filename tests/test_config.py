@@ -25,6 +25,13 @@ def test_a_section_of_a_file_replaces_the_built_in_one_and_the_rest_stays(tmp_pa
     assert len(settings.specialists) == 5
 
 
+SKILL = """
+backends: {echo: {type: echo}}
+specialists:
+  - {name: general, description: d, backend: echo, model: m, skills: [{name: s, description: d, instruction: i, SET}]}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -37,6 +44,7 @@ def test_a_section_of_a_file_replaces_the_built_in_one_and_the_rest_stays(tmp_pa
         ("router: {default: nobody}", "no specialist 'nobody'"),
         ("keys: [{id: a, sha256: short}]", "64 hexadecimal digits"),
         ("policy: {tenants: {acme: [ghost]}}", "no specialist 'ghost'"),
+        (SKILL.replace("SET", "template: '{text:shouted}'"), "general.skills.s.template: '{text:shouted}': "),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_to_do(tmp_path: Path, text: str, said: str) -> None:

@@ -17,6 +17,7 @@ import yaml
 from msgspec import Struct, field
 
 from concertino.errors import ConfigurationError
+from concertino.template import TEXT, problem_with
 
 CONFIG_NAME = "concertino.yaml"
 DEFAULT_TEAM = "default_team.yaml"
@@ -122,6 +123,9 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     version: str = ""
     """Content hash of the promoted version that this card came from; empty for a skill that is only prompted."""
     evaluation: Evaluation | None = None
+    template: str = TEXT
+    """What is read of a row of fields, as in a recipe's `data.sources`: a field, or a template such as
+    `{text}\\n{contexts}`. `concertino run` fills it."""
 
 
 class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -303,6 +307,8 @@ def _check(settings: Settings, source: str) -> None:
             if skill.on_low_confidence not in ("abstain", "escalate"):
                 where = f"specialists.{card.name}.skills.{skill.name}.on_low_confidence"
                 refuse(where, f"{skill.on_low_confidence!r} must be abstain or escalate.")
+            if problem := problem_with(skill.template):
+                refuse(f"specialists.{card.name}.skills.{skill.name}.template", f"{skill.template!r}: {problem}")
             if skill.labels and skill.json_schema:
                 refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
     if settings.specialists and settings.router.default not in names:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from concertino.config import SkillCard, explain
 from concertino.errors import RecipeInvalid
+from concertino.template import TEXT, problem_with
 
 SKILL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -74,7 +75,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     """Read by its suffix: jsonl, csv, txt, md, html, pdf, docx."""
     text: str = "text"
-    """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces."""
+    """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
+    table (a list of lists) is written a row a line."""
     label: str = ""
     """The field with the label, or with the list of labels, or with the answer; empty for rows without one."""
     rename: dict[str, str] = {}
@@ -243,6 +245,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         return self.name.split("/")[1]
 
     @property
+    def template(self) -> str:
+        """What the skill reads of a row of fields: `text` of the sources, of the first where they differ."""
+        return self.data.sources[0].text if self.data.sources else TEXT
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the recipe's content, whatever its file looks like."""
         return _digest(self)
@@ -261,7 +268,14 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     def card(self, labels: tuple[str, ...]) -> SkillCard:
         """The skill as a prompted model would be given it."""
-        return SkillCard(self.skill, self.description, self.instruction, labels, max_tokens=self.max_tokens)
+        return SkillCard(
+            self.skill,
+            self.description,
+            self.instruction,
+            labels,
+            max_tokens=self.max_tokens,
+            template=self.template,
+        )
 
 
 def _digest(*parts: object) -> str:
@@ -302,6 +316,8 @@ def _check(recipe: Recipe, path: Path) -> None:
     for number, source in enumerate(recipe.data.sources):
         if source.part not in ("", "train", "test"):
             refuse(f"data.sources[{number}].part", f"{source.part!r} must be train, test or empty.")
+        if problem := problem_with(source.text):
+            refuse(f"data.sources[{number}].text", f"{source.text!r}: {problem}")
     if recipe.free_text and recipe.labels:
         refuse("labels", "a skill that answers with free text has no labels; leave one of the two out.")
     if recipe.free_text and recipe.training.engine is Engine.ENCODER:

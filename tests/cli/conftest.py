@@ -48,7 +48,17 @@ specialists:
         instruction: Say which. {labels}
         labels: [liability, audit rights]
         threshold: 0.5
-  - {name: medical, description: Health., backend: echo, model: echo, compliance: [phi]}
+  - name: medical
+    description: Health.
+    backend: echo
+    model: echo
+    compliance: [phi]
+    skills:
+      - name: verdict
+        description: What a study found.
+        instruction: Say what. {labels}
+        labels: [no effect, an effect]
+        template: "{text}\\n{contexts}"
 """
 
 

@@ -22,6 +22,35 @@ def test_each_text_gets_a_line_in_order(concertino: Command, gateway: Gateway, t
     assert "90 answered" in done.stderr
 
 
+@pytest.mark.parametrize("through", ["gateway", "process"])
+def test_a_row_with_the_fields_of_a_skill_is_put_together_as_in_training(
+    concertino: Command, gateway: Gateway, through: str
+) -> None:
+    rows = [
+        {"text": "Does it help?", "contexts": ["Forty mice.", "There was an effect."], "id": 7, "label": "yes"},
+        {"text": "Does it help?", "contexts": ["Forty mice.", "There was nothing."]},
+        {"text": "Does it help?\nThere was an effect."},
+    ]
+    more = ["--no-gateway"] if through == "process" else []
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    done = concertino("run", "medical/verdict", "--jsonl", "-", *more, stdin=lines)
+    assert done.returncode == 0, done.stderr
+    # The echo answers with the label that the text names: "an effect" stands in the contexts alone.
+    outputs = [json.loads(line)["output"] for line in done.stdout.splitlines()]
+    assert outputs == ["an effect", "no effect", "an effect"]
+
+
+def test_a_row_that_lacks_a_field_is_named_with_the_fields_that_are_wanted(concertino: Command) -> None:
+    lines = json.dumps({"text": "Does it help?", "contexts": None}) + "\n"
+    done = concertino("run", "medical/verdict", "--jsonl", "-", "--no-gateway", stdin=lines)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "stdin, line 1: field 'contexts' is missing" in done.stderr and '"text", "contexts"' in done.stderr
+
+
+def test_the_card_shows_what_a_skill_reads_of_a_row(concertino: Command) -> None:
+    assert r"reads: '{text}\n{contexts}'" in concertino("specialists", "medical").stdout
+
+
 def test_out_takes_the_lines_and_json_then_sums_up(concertino: Command) -> None:
     source, target = concertino.folder / "in.jsonl", concertino.folder / "out.jsonl"
     source.write_text(jsonl(["liability"] * 3))

@@ -8,10 +8,11 @@ import pytest
 
 from concertino.datasets.near import bands, near_duplicates
 from concertino.datasets.ngrams import Words
-from concertino.datasets.normalise import clean, comparable, words
+from concertino.datasets.normalise import comparable, words
 from concertino.datasets.personal import PersonalDataFinder, scrub
 from concertino.datasets.prepare import Preparer, RawRow
 from concertino.datasets.staging import Fixed, Staging
+from concertino.template import clean
 
 from .making import recipe
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from concertino import Team
+from concertino.config import build
 from concertino.errors import ConfigurationError, InvalidRequest, PolicyRefused, UnknownModel
 from concertino.types import Answer, Decision, Message, Role
+from tests.teams import echo_team
 
 
 @pytest.fixture
@@ -29,6 +31,16 @@ def test_ask_stream_and_run_without_a_server(team: Team) -> None:
         ("yes", 1.0, False),
     ]
     assert team.run("legal/overruling", []) == []
+
+
+def test_a_skill_runs_on_rows_of_fields_too(tmp_path: Path) -> None:
+    raw = echo_team(home=str(tmp_path))
+    raw["specialists"][2]["skills"][0]["template"] = "{text} {contexts}"
+    with Team(build(raw, "a test")) as team:
+        rows: list[Any] = [{"text": "A case.", "contexts": ["It says no."]}, "yes indeed", {"text": "No case."}]
+        assert [answer.text for answer in team.run("legal/overruling", rows)] == ["no", "yes", "no"]
+        with pytest.raises(InvalidRequest, match=r"'text' is missing.*text, contexts"):
+            team.run("legal/overruling", [{"contexts": ["It says no."]}])
 
 
 async def test_the_asynchronous_twins_give_the_same(team: Team) -> None:

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+from concertino.config import build
 from concertino.errors import RegistryCorrupt, UnknownVersion
-from concertino.registry import Registry, read_version
+from concertino.registry import Registry, overlay, read_version
+from concertino.registry.overlay import SHIPPED
 from concertino.registry.registry import UNREGISTERED
-from tests.registry.versions import SKILL, files, version
+from tests.registry.versions import SKILL, files, registry_team, version
 
 
 @pytest.fixture
@@ -36,6 +39,22 @@ def test_a_version_is_named_by_its_content_and_the_same_content_has_one_name(reg
     changed = registry.promote(version("a"), files("a") | {"MODEL_CARD.md": b"other"}).version
     assert changed != first
     assert registry.folder(SKILL, first).name == first[:12]
+
+
+def test_what_a_skill_reads_of_a_row_is_part_of_its_version_and_serves(registry: Registry, tmp_path: Path) -> None:
+    plain = promote(registry, "a")
+    made = registry.promote(version("a", template="{text}\n{contexts}"), files("a")).version
+    assert made != plain
+    assert registry.read(SKILL, made).card.template == "{text}\n{contexts}"
+    team = overlay(build(registry_team(tmp_path), "a test"))
+    card = team.card("legal")
+    assert card is not None and card.skills[0].template == "{text}\n{contexts}"
+
+
+def test_versions_of_before_templates_keep_their_names() -> None:
+    shipped = sorted(Path(str(resources.files("concertino").joinpath(SHIPPED))).glob("*/*/version.json"))
+    assert shipped
+    assert all(read_version(path.parent).card.template == "text" for path in shipped)
 
 
 def test_a_promoted_version_serves_and_the_one_before_comes_back(registry: Registry) -> None:

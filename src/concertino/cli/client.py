@@ -11,6 +11,7 @@ import msgspec
 from concertino.backends.base import Generation
 from concertino.backends.openai_wire import chat_body, parse_chunk, sse_data
 from concertino.errors import BackendError, BackendTimeout, BackendUnavailable, ConcertinoError
+from concertino.template import TEXT
 from concertino.types import Answer, Chunk, Decision, FinishReason, Request, Tier, Usage
 
 _SILENCE_S = 300.0
@@ -46,11 +47,13 @@ class GatewayClient:
             await run.open()
             yield run
 
-    async def models(self) -> list[str]:
-        """What `model` may be, as the gateway lists it."""
+    async def skills(self) -> dict[str, str]:
+        """The skills that the gateway lists (`specialist/skill`), each with what it reads of a row of fields."""
         async with self._call("GET", "/v1/models") as response:
             try:
-                return [str(row["id"]) for row in msgspec.json.decode(await response.read())["data"]]
+                rows = msgspec.json.decode(await response.read())["data"]
+                skills = {str(row["id"]): row["concertino"] for row in rows if "/" in row["id"]}
+                return {name: str(about.get("template", TEXT)) for name, about in skills.items()}
             except (msgspec.DecodeError, KeyError, TypeError) as error:
                 raise _not_a_gateway(self.url) from error
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -55,7 +55,7 @@ class Totals:
 def run(
     skill: Annotated[str, typer.Argument(metavar="SKILL", help="SPECIALIST/SKILL, as in legal/clause-type.")],
     lines: Annotated[
-        Path, typer.Option("--jsonl", metavar="FILE", callback=readable_file, help='{"text": ...} per line.')
+        Path, typer.Option("--jsonl", metavar="FILE", callback=readable_file, help="A row per line, as JSON.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where the answers go; default: stdout.")
@@ -66,10 +66,12 @@ def run(
     api_key: KeyOption = None,
     config_path: ConfigOption = None,
 ) -> None:
-    """Run a skill over a file of texts: for each line, in order, a line with output, confidence and abstained.
+    """Run a skill over a file of rows: for each line, in order, a line with output, confidence and abstained.
 
-    FILE (- for stdin) holds an object with a "text" in each line. The lines of the answer are written as they come,
-    so that what was done is kept if it is interrupted. A text that cannot be answered has an "error" in its place, and
+    FILE (- for stdin) holds an object in each line: {"text": ...}, or the fields that the skill was trained on, such
+    as a question and its contexts, which are put together as they were in training (`concertino specialists NAME`
+    shows how). The lines of the answer are written as they come, so that what was done is kept if it is interrupted.
+    A text that cannot be answered has an "error" in its place, and
     the exit status says so. --json prints a summary at the end, where --out leaves stdout free.
 
     \b
@@ -89,14 +91,14 @@ def run(
         if where is None:
             from concertino.registry import lay_over
 
-            _check_skill(skill, _skills(lay_over(settings).settings))
+            template = _template(skill, _skills(lay_over(settings).settings))
         team = runner.run(session.__aenter__())
         try:
             if where is not None:
-                runner.run(_check_at_gateway(skill, team))
+                template = runner.run(_template_at_gateway(skill, team))
             quiet = not sys.stderr.isatty() or (out is None and sys.stdout.isatty())
             with _progress(lines, totals, quiet) as advance:
-                for batch in jsonl.read_batches(file, jsonl.name_of(lines), _BATCH):
+                for batch in jsonl.read_batches(file, jsonl.name_of(lines), _BATCH, template):
                     runner.run(_answer_batch(team, skill, batch.texts, target, totals, advance))
                     advance(batch.consumed)
                     if batch.problem:
@@ -147,19 +149,20 @@ def _as_line(found: Answer | ConcertinoError) -> dict[str, Any]:
     return line | {"escalated": found.escalated} if found.escalated else line
 
 
-def _skills(settings: Settings) -> list[str]:
-    return [f"{card.name}/{skill.name}" for card in settings.specialists for skill in card.skills]
+def _skills(settings: Settings) -> dict[str, str]:
+    return {f"{card.name}/{skill.name}": skill.template for card in settings.specialists for skill in card.skills}
 
 
-async def _check_at_gateway(skill: str, team: Any) -> None:
-    _check_skill(skill, [name for name in await team.models() if "/" in name])
+async def _template_at_gateway(skill: str, team: Any) -> str:
+    return _template(skill, await team.skills())
 
 
-def _check_skill(skill: str, known: Sequence[str]) -> None:
-    """Raises UnknownModel that lists the skills."""
+def _template(skill: str, known: Mapping[str, str]) -> str:
+    """What the skill reads of a row. Raises UnknownModel that lists the skills."""
     if skill not in known:
         listed = f"Skills: {', '.join(known)}." if known else "This team has none."
         raise UnknownModel(f"{skill!r} is not a skill of this team. {listed}", param="model")
+    return known[skill]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from concertino.cli.session import ConfigOption, JsonOption
 from concertino.config import SpecialistCard
 from concertino.errors import UnknownModel
 from concertino.registry import Served, lay_over
+from concertino.template import TEXT
 
 
 def specialists(
@@ -91,6 +92,8 @@ def in_full(card: SpecialistCard, served: dict[str, Served]) -> str:
             lines.append(f"  {'tuned' if skill.adapter else 'prompted'}, on {card.as_run(skill).model}")
         if skill.evaluation:
             lines.append(f"  evaluation: {skill.evaluation.summary}")
+        if skill.template != TEXT:
+            lines.append(f"  reads: {skill.template!r} of each row")
         if skill.labels:
             lines.append(f"  labels ({len(skill.labels)}): {', '.join(skill.labels)}")
         elif skill.json_schema is not None:

@@ -1,23 +1,12 @@
 """A record's fields -> text, labels, answer, group and id, as the recipe's source says."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from concertino.recipe import Source
-
-_FIELD = re.compile(r"\{(\w+)\}")
-
-
-class FieldsProblem(Exception):
-    """Why a record cannot be a row: a reason that problems are counted by, and what is the matter with this one."""
-
-    def __init__(self, reason: str, because: str) -> None:
-        super().__init__(because)
-        self.reason = reason
-        self.because = because
+from concertino.template import FieldsProblem, fill, string_in, value_in
 
 
 class Taken(Struct, frozen=True):
@@ -36,44 +25,19 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
     labels: tuple[str, ...] = ()
     answer = ""
     if source.label and free_text:
-        answer = _string(fields, source.label).strip()
+        answer = string_in(fields, source.label).strip()
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
         labels = _labels(fields, source.label, source.rename)
     if source.group:
-        group = str(_value(fields, source.group))
+        group = str(value_in(fields, source.group))
     given = fields.get("id", "")
     return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "")
 
 
-def fill(fields: Mapping[str, Any], template: str) -> str:
-    """A field's text, or a template with each `{field}` replaced by its text."""
-    if "{" not in template:
-        return _string(fields, template)
-    return _FIELD.sub(lambda match: _string(fields, match[1]), template)
-
-
-def _value(fields: Mapping[str, Any], name: str) -> Any:
-    value = fields.get(name)
-    if value is None:
-        raise FieldsProblem(
-            "field missing", f"field {name!r} is missing; there is {', '.join(sorted(fields)) or 'none'}"
-        )
-    return value
-
-
-def _string(fields: Mapping[str, Any], name: str) -> str:
-    value = _value(fields, name)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return " ".join(value)
-    raise FieldsProblem("field not text", f"field {name!r} is {type(value).__name__}, not text")
-
-
 def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:
-    value = _value(fields, name)
+    value = value_in(fields, name)
     read = (_label(item, name) for item in (value if isinstance(value, list) else [value]))
     found = {renamed.get(label, label) for label in read}
     found.discard("")

@@ -1,7 +1,5 @@
-"""Text as it is kept, and text as it is compared.
-
-Kept: NFC, no control or invisible characters, lines end in one newline, no blanks at their ends. Compared: case-folded
-NFKC words, without punctuation; a script that is written without blanks counts each character as a word.
+"""Text as it is compared: case-folded NFKC words, without punctuation; a script that is written without blanks counts
+each character as a word.
 """
 
 import re
@@ -11,22 +9,6 @@ from hashlib import blake2b
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af\u0e00-\u0e7f"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
-_BLANKS = re.compile(r"[ \t\u00a0]+(?=\n|$)")
-_NEWLINES = re.compile(r"\n{3,}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-_PLAIN = re.compile(r"[ -~]*")
-
-
-def clean(text: str) -> str:
-    """The text as it is kept. Zero-width joiners go too, which some emoji and Indic words lose their shape by."""
-    if _PLAIN.fullmatch(text):
-        return text.strip()
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isascii():
-        text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
-    text = _CONTROL.sub(" ", text)
-    return _NEWLINES.sub("\n\n", _BLANKS.sub("", text)).strip()
 
 
 def words(text: str) -> list[str]:

@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from concertino.datasets import normalise
 from concertino.datasets.contamination import LONG, EvaluationSet
-from concertino.datasets.fields import FieldsProblem, fill
 from concertino.datasets.folder import Row
 from concertino.documents import Documents, Record, find_files
 from concertino.errors import DataRefused
+from concertino.template import FieldsProblem, clean, fill
 
 BACKGROUND = 3_000
 """Background texts that are kept, over all paths."""
@@ -92,7 +92,7 @@ def background(
     for each in files:
         heap = drawn.setdefault(each.entry, [])
         for place, raw in _placed(each, longest):
-            text = normalise.clean(raw)
+            text = clean(raw)
             key = normalise.key(normalise.comparable(text))
             at = np.searchsorted(own, np.uint64(key))
             if not text or len(text) > longest or key in taken or (at < len(own) and int(own[at]) == key):

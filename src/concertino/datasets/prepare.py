@@ -12,12 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from concertino.datasets import normalise, quality
-from concertino.datasets.fields import FieldsProblem, Taken, take
+from concertino.datasets.fields import Taken, take
 from concertino.datasets.folder import Row
 from concertino.datasets.language import LanguageCheck
 from concertino.datasets.personal import PersonalDataFinder, scrub
 from concertino.policy import Finding
 from concertino.recipe import PersonalData, Recipe
+from concertino.template import FieldsProblem, clean
 
 STEPS = ("read", "fields", "length", "labels", "quality", "language", "personal data")
 """What `Refused.step` may be, in order."""
@@ -112,7 +113,7 @@ class Preparer:
         except FieldsProblem as problem:
             sample = msgspec.json.encode(raw.fields).decode()
             return self._refused(raw, "fields", problem.reason, problem.because, sample)
-        text = normalise.clean(taken.text)
+        text = clean(taken.text)
         if not text:
             return self._refused(raw, "length", "empty text", "nothing is left of the text", taken.text)
         if len(text) < data.min_characters:
@@ -131,7 +132,7 @@ class Preparer:
         if foreign:
             because = f"it is in {foreign!r}, not in {data.language!r}"
             return self._refused(raw, "language", "another language", because, text)
-        return msgspec.structs.replace(taken, text=text, answer=normalise.clean(taken.answer))
+        return msgspec.structs.replace(taken, text=text, answer=clean(taken.answer))
 
     def _protect(
         self, raw: RawRow, taken: Taken, in_text: Sequence[Finding], in_answer: Sequence[Finding]

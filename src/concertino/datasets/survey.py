@@ -9,11 +9,12 @@ import msgspec
 from msgspec import Struct, field
 
 from concertino.datasets import normalise
-from concertino.datasets.fields import FieldsProblem, Taken, take
+from concertino.datasets.fields import Taken, take
 from concertino.datasets.personal import PersonalDataFinder
 from concertino.documents import Documents, Problem, Record, suffixes
 from concertino.errors import DataRefused
 from concertino.recipe import Source
+from concertino.template import FieldsProblem
 
 MOST_ROWS = 50_000
 """Rows that are looked at; a longer file is judged by its first ones."""

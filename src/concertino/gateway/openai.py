@@ -113,6 +113,7 @@ def _models(call: Call) -> list[dict[str, Any]]:
             target = call.service.pool.target(name)
             assert target is not None
             about = {
+                "template": skill.template,
                 "labels": list(skill.labels),
                 "threshold": skill.threshold,
                 "on_low_confidence": skill.on_low_confidence,

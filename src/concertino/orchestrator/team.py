@@ -11,7 +11,7 @@ Every method has an asynchronous twin whose name begins with `a`. The objects ar
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from concertino.config import Settings, load
 from concertino.errors import InvalidRequest, UnknownModel
 from concertino.orchestrator.compose import compose
 from concertino.orchestrator.service import Service
+from concertino.template import TEXT, FieldsProblem, names, text_of
 from concertino.types import Answer, Chunk, Decision, Message, Request, Role, Sampling
 
 T = TypeVar("T")
@@ -91,8 +92,12 @@ class Team:
         finally:
             future.cancel()
 
-    def run(self, skill: str, texts: Sequence[str]) -> list[Answer]:
-        """One Answer per text from a skill (`specialist/skill`), with `text`, `confidence` and `abstained`."""
+    def run(self, skill: str, texts: Sequence[str | Mapping[str, Any]]) -> list[Answer]:
+        """One Answer per text from a skill (`specialist/skill`), with `text`, `confidence` and `abstained`.
+
+        In place of a text there may be a row of the fields that the skill's template names. Raises InvalidRequest for
+        one that lacks any.
+        """
         return self._wait(self._run_skill(skill, texts))
 
     async def aroute(self, conversation: Conversation, model: str = "auto") -> Decision:
@@ -117,7 +122,7 @@ class Team:
         finally:
             future.cancel()
 
-    async def arun(self, skill: str, texts: Sequence[str]) -> list[Answer]:
+    async def arun(self, skill: str, texts: Sequence[str | Mapping[str, Any]]) -> list[Answer]:
         """`run`, awaited."""
         return await asyncio.wrap_future(self._submit(self._run_skill(skill, texts)))
 
@@ -174,11 +179,21 @@ class Team:
         finally:
             put(_END)
 
-    async def _run_skill(self, skill: str, texts: Sequence[str]) -> list[Answer]:
+    async def _run_skill(self, skill: str, texts: Sequence[str | Mapping[str, Any]]) -> list[Answer]:
         if "/" not in skill:
             raise UnknownModel(f"{skill!r} is not a skill. Name one as specialist/skill.", param="model")
-        requests = [as_request(text, skill) for text in texts]
+        target = self._service.pool.target(skill)
+        template = target.skill.template if target and target.skill else TEXT
+        requests = [as_request(text if isinstance(text, str) else _read(text, template), skill) for text in texts]
         return await self._service.answer_many(requests)
+
+
+def _read(row: Mapping[str, Any], template: str) -> str:
+    try:
+        return text_of(row, template)
+    except FieldsProblem as problem:
+        wanted = ", ".join(names(template))
+        raise InvalidRequest(f"{problem.because}. Give a row with {wanted}, or the whole text.", param="text") from None
 
 
 def as_request(conversation: Conversation, model: str = "auto", **parameters: Any) -> Request:

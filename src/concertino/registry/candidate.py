@@ -78,6 +78,7 @@ def make_candidate(
         adapter=ADAPTER,
         on_low_confidence=recipe.on_low_confidence,
         evaluation=Evaluation(summary(figures), report.command, report.created[:10]),
+        template=recipe.template,
     )
     version = Version(
         name=recipe.name,

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from concertino.config import SkillCard
 from concertino.errors import RegistryCorrupt
 from concertino.models.adapters import file_sha256
+from concertino.template import TEXT
 
 MANIFEST = "version.json"
 ADAPTER = "adapter"
@@ -89,7 +90,10 @@ class Version(Struct, frozen=True):
 def content_hash(version: Version) -> str:
     """The name that a version's content gives it: SHA-256 over its files' paths and hashes, in order."""
     bare = msgspec.structs.replace(version, version="", created="")
-    own = hashlib.sha256(msgspec.json.encode(bare, order="deterministic")).hexdigest()
+    record = msgspec.to_builtins(bare, order="deterministic")
+    if version.card.template == TEXT:
+        del record["card"]["template"]  # versions of before this field keep their names
+    own = hashlib.sha256(msgspec.json.encode(record)).hexdigest()
     lines = sorted(f"{path} {digest}\n" for path, digest in (*version.files.items(), (MANIFEST, own)))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
