@@ -1,4 +1,4 @@
-"""A record's fields -> text, labels, answer, group and id, as the recipe's source says."""
+"""A record's fields -> text, labels, answer, group, id and tests, as the recipe's source says."""
 
 import re
 from collections.abc import Mapping
@@ -28,6 +28,7 @@ class Taken(Struct, frozen=True):
     answer: str = ""
     group: str = ""
     id: str = ""
+    tests: str = ""
 
 
 def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str = "") -> Taken:
@@ -36,15 +37,18 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
     labels: tuple[str, ...] = ()
     answer = ""
     if source.label and free_text:
-        answer = _string(fields, source.label).strip()
+        answer = fill(fields, source.label).strip()
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
         labels = _labels(fields, source.label)
     if source.group:
         group = str(_value(fields, source.group))
+    tests = fill(fields, source.tests) if source.tests else ""
+    if source.tests and not tests.strip():
+        raise FieldsProblem("no tests", f"nothing is left of {source.tests!r}")
     given = fields.get("id", "")
-    return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "")
+    return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "", tests)
 
 
 def fill(fields: Mapping[str, Any], template: str) -> str:

@@ -92,6 +92,11 @@ def run_tests(program: str, tests: str, allowance: Allowance = Allowance()) -> V
         return Verdict(outcome, said, program_side.missing)
 
 
+def passes(program: str, tests: str) -> bool:
+    """Whether the program passes, however it ended if it does not."""
+    return run_tests(program, tests).outcome is Outcome.PASSED
+
+
 def _carry(program_side: "_Process", tests_side: "_Process") -> tuple[Outcome, str]:
     """Take calls and results to and fro. What the program's side says of itself is never that it passed."""
     word, text = program_side.hear()
