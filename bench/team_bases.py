@@ -3,7 +3,9 @@
     python bench/team_bases.py --data-dir DIR [--models smollm2-135m-instruct,...] [--rows 100] [--problems 60]
 
 Exam questions (MMLU validation part) are answered by one constrained letter; Python problems (MBPP) by writing the
-function, which is then run against its tests in a child process with limits. Prints a table, and JSON to --out.
+function, which is then run against its tests in a sandbox. Prints a table, and JSON to --out. `concertino evaluate
+recipes/code/python.yaml --base MODEL` measures the Python problems with more care: the best of several prompts, and
+intervals.
 """
 
 import argparse
@@ -11,11 +13,7 @@ import asyncio
 import json
 import os
 import random
-import re
-import resource
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,8 @@ from concertino.backends.base import BackendContext, Generation, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
 from concertino.config import home_folder
 from concertino.models.store import Store
+from concertino.programs.reading import read_program
+from concertino.programs.sandbox import passes
 from concertino.types import Message, Role, Sampling
 
 SUBJECTS = {
@@ -92,33 +92,14 @@ async def python_problems(backend: LlamaCppBackend, model: str, rows: list[dict[
         started = time.monotonic()
         text = "".join([chunk.text async for chunk in backend.generate(generation)])
         spent += time.monotonic() - started
-        right += passes(text, row)
+        right += solved(text, row)
     return right, spent
 
 
-def passes(answer: str, row: dict[str, Any]) -> bool:
-    """Whether the answer's code passes the problem's tests, in a child with 10 s, 1 GiB, no environment."""
-    block = re.search(r"```(?:python)?\n(.*?)(?:```|$)", answer, re.DOTALL)
-    program = (block.group(1) if block else answer) + "\n" + row["test"] + f"\ncheck({row['entry_point']})\n"
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-        resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-c", program],
-                cwd=folder,
-                env={},
-                timeout=15,
-                capture_output=True,
-                preexec_fn=limit,
-            )
-        except subprocess.TimeoutExpired:
-            return False
-    return done.returncode == 0
+def solved(answer: str, row: dict[str, Any]) -> bool:
+    """Whether the answer's program passes the problem's tests, as `concertino evaluate` would run them."""
+    program, name = read_program(answer), row["entry_point"]
+    return program is not None and passes(program, f"from program import {name}\n{row['test']}\ncheck({name})\n")
 
 
 async def measure(model: str, path: Path, tasks: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ the top of the file says what the skill is. Unknown keys are refused, with the n
 
 import hashlib
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -56,6 +58,8 @@ class Metric(StrEnum):
     """The answer is the row's text, white space aside."""
     COMMAND_TEMPLATE = "command_template"
     """The answer is the row's shell command when the arguments of both are replaced by their kind."""
+    TESTS = "tests_pass"
+    """The Python program in the answer passes the row's tests, which are run in a sandbox."""
 
 
 class PersonalData(StrEnum):
@@ -78,9 +82,12 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
     table (a list of lists) is written a row a line."""
     label: str = ""
-    """The field with the label, or with the list of labels, or with the answer; empty for rows without one."""
+    """The field with the label, or with the list of labels; for free text the answer, a field or a template of fields.
+    Empty for rows without one."""
     rename: dict[str, str] = {}
     """Label in the file -> label of the skill, for files whose names are not those wanted; others stay."""
+    tests: str = ""
+    """For `tests_pass`: a field or a template of fields with Python that imports from `program` and asserts."""
     group: str = ""
     """Rows with one value of this field stay in one part; empty: the text itself, or a document's path."""
     part: str = ""
@@ -279,7 +286,18 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _digest(*parts: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+    plain = _without_defaults_since(msgspec.to_builtins(parts))
+    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+
+
+def _without_defaults_since(plain: Any) -> Any:
+    """Without keys that came later and are not used: what was made before they came is not out of date."""
+    if isinstance(plain, dict):
+        kept = {key: value for key, value in plain.items() if (key, value) != ("tests", "")}
+        return {key: _without_defaults_since(value) for key, value in kept.items()}
+    if isinstance(plain, list | tuple):
+        return [_without_defaults_since(item) for item in plain]
+    return plain
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -297,6 +315,14 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeInvalid(f"{path}: {sentence}", param=where) from error
     _check(recipe, path)
     return recipe
+
+
+def _check_tests(recipe: Recipe, refuse: Callable[[str, str], None]) -> None:
+    if not recipe.free_text:
+        refuse("evaluation.metric", "tests_pass judges programs, which are free text; set `free_text: true`.")
+    for number, source in enumerate(recipe.data.sources):
+        if not source.tests:
+            refuse(f"data.sources[{number}].tests", "tests_pass needs the rows' tests; name the field that has them.")
 
 
 def _check(recipe: Recipe, path: Path) -> None:
@@ -322,6 +348,8 @@ def _check(recipe: Recipe, path: Path) -> None:
         refuse("labels", "a skill that answers with free text has no labels; leave one of the two out.")
     if recipe.free_text and recipe.training.engine is Engine.ENCODER:
         refuse("training.engine", "an encoder gives labels only; use causal for free text.")
+    if recipe.evaluation.metric is Metric.TESTS:
+        _check_tests(recipe, refuse)
     if recipe.on_low_confidence not in ("abstain", "escalate"):
         refuse("on_low_confidence", f"{recipe.on_low_confidence!r} must be abstain or escalate.")
     for name in ("members", "rank", "epochs", "learning_rate", "batch", "accumulate", "max_tokens", "checkpoint_steps"):

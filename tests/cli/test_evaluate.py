@@ -53,3 +53,22 @@ def test_a_part_that_is_for_training_is_a_usage_error(concertino: Command, tmp_p
     done = concertino("evaluate", "zoo.yaml", "--part", "train")
     assert done.returncode == 2
     assert "must be test or dev" in done.stderr
+
+
+def test_a_base_needs_no_run_and_is_named_when_it_is_not_pulled(concertino: Command, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    write_dataset(tmp_path / "datasets/zoo/animal")
+    done = concertino("evaluate", "zoo.yaml", "--base", "all-MiniLM-L6-v2", "--json")
+    assert done.returncode == 4
+    assert "concertino pull all-MiniLM-L6-v2" in done.stderr
+    assert not (tmp_path / "bases").exists()
+
+
+def test_a_base_and_a_run_do_not_go_together(concertino: Command, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    done = concertino("evaluate", "zoo.yaml", "--base", "x", "--run", "runs/x")
+    assert done.returncode == 2
+    assert "bases have no run" in done.stderr
+    done = concertino("evaluate", "zoo.yaml", "--out", "x")
+    assert done.returncode == 2
+    assert "only for --base" in done.stderr

@@ -62,15 +62,16 @@ def write_run(folder: Path, content: str) -> None:
     )
 
 
-def echo_store(home: Path) -> Store:
-    """A store that holds the models of the test's recipe; an engine that echoes never reads them."""
+def echo_store(home: Path, *models: str) -> Store:
+    """A store that holds the models of the test's recipe, or those named; an engine that echoes never reads them."""
     store = Store(home)
-    for name in ("echo-model", "all-MiniLM-L6-v2"):
+    for name in (*(models or ("echo-model",)), "all-MiniLM-L6-v2"):
         raw = name.encode()
         digest = hashlib.sha256(raw).hexdigest()
         part = home / f"{name}.part"
         home.mkdir(parents=True, exist_ok=True)
         part.write_bytes(raw)
         store.adopt(part, digest)
-        store.record(Manifest(name, {f"{name}.gguf": StoredFile(digest, len(raw))}))
+        file = "model.safetensors" if name == "all-MiniLM-L6-v2" else f"{name}.gguf"
+        store.record(Manifest(name, {file: StoredFile(digest, len(raw))}))
     return store

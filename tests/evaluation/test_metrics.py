@@ -26,6 +26,13 @@ def test_a_command_is_right_when_its_form_is() -> None:
     assert not is_right(row, None, Metric.COMMAND_TEMPLATE)
 
 
+def test_a_program_is_right_when_it_passes_its_tests() -> None:
+    row = Row("1", "t", answer="def f(): return 1", tests="from program import f\nassert f() == 1")
+    assert is_right(row, "f = lambda: 1", Metric.TESTS)
+    assert not is_right(row, "f = lambda: 2", Metric.TESTS)
+    assert not is_right(row, None, Metric.TESTS)
+
+
 def test_macro_f1_is_scikit_learn_s() -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     labels = ("a", "b", "c")

@@ -18,17 +18,18 @@ FLOORS = (
     {"policy", "router", "specialists", "guards"},
     {"backends", "registry", "audit", "knowledge"},
     {"models", "storage", "telemetry"},
-    {"plugins", "config", "recipe", "template", "errors", "types"},
+    {"plugins", "config", "recipe", "limits", "template", "errors", "types"},
 )
 FACTORY = {
     "documents": set(),
+    "programs": set(),
     "datasets": {"documents"},
-    "training": {"datasets"},
-    "evaluation": {"datasets", "training"},
+    "training": {"datasets", "programs"},
+    "evaluation": {"datasets", "training", "programs"},
 }
 FACTORY_MAY_USE = (
     {"registry", "models", "backends", "router", "policy", "specialists"}
-    | {"plugins", "config", "recipe", "template", "errors", "types"}
+    | {"plugins", "config", "recipe", "limits", "template", "errors", "types"}
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "ray", "onnx", "sklearn"}
 LONGEST = 400

@@ -321,6 +321,9 @@ def test_metrics_of_answers() -> None:
     commands = [Row("1", "", answer="ls -la /tmp"), Row("2", "", answer="rm x")]
     assert score(Metric.COMMAND_TEMPLATE, ["ls -a -l /var", "rm -r x"], commands) == 0.5
     assert score(Metric.EXACT, ["ls  -la /tmp\n", "rm y"], commands) == 0.5
+    tested = [Row(str(n), "", tests="from program import f\nassert f() == 1") for n in range(3)]
+    answers = ["```python\ndef f(): return 1\n```", "def f(): return 2", "no idea"]
+    assert score(Metric.TESTS, answers, tested) == pytest.approx(1 / 3)
 
 
 @pytest.mark.models

@@ -273,7 +273,7 @@ def _kept_report(plan: Plan, dataset: "Dataset") -> "EvaluationReport | None":
     except EvaluationRefused:
         return None
     content = dataset.manifest
-    mine = (report.recipe_digest, report.dataset_content, report.adapter, report.part, report.rows)
+    mine = (report.recipe_digest, report.dataset_content, report.adapter, report.part, report.rows + report.left_out)
     wanted = (plan.recipe.digest, content.content, adapter_hash(plan.run / ADAPTER), Part.TEST)
     lacking = (plan.generalist and report.runner(Kind.GENERALIST) is None) or (
         plan.baselines and report.runner(Kind.CLASSICAL) is None

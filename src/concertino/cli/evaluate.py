@@ -26,6 +26,13 @@ def evaluate(
         Path | None, typer.Option("--run", help="Folder that `concertino train` wrote; default: runs/NAME.")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows at most, drawn by a hash; 0: all.")] = 0,
+    base: Annotated[
+        list[str] | None,
+        typer.Option("--base", help="Measure this base model as it is, with its best prompt; repeat it to compare."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --base: folder for the report; default: bases/NAME.")
+    ] = None,
     part: Annotated[str, typer.Option("--part", help="test, or dev for choosing without looking at test.")] = "test",
     generalist: Annotated[bool, typer.Option(help="Run the recipe's generalist with its best prompt.")] = True,
     baselines: Annotated[bool, typer.Option(help="Run TF-IDF, nearest neighbours and the untuned encoder.")] = True,
@@ -39,11 +46,15 @@ def evaluate(
     Calibrates it first: a temperature, and a threshold below which it abstains. The report lies in RUN/evaluation as
     evaluation.json, report.md and report.html. An interrupted evaluation goes on where it stopped.
 
+    With --base nothing has to be trained: each model named answers with the prompt that is best for it, and each is
+    compared with each, by default on the first `evaluation.generalist_rows` rows. The report lies in OUT/evaluation.
+
     \b
     Examples:
       concertino evaluate recipes/finance/sentiment.yaml
       concertino evaluate recipes/finance/sentiment.yaml --part dev --no-generalist
       concertino evaluate recipes/legal/overruling.yaml --task tasks/overruling.yaml
+      concertino evaluate recipes/code/python.yaml --base qwen2.5-coder-0.5b-instruct --base qwen2.5-coder-1.5b-instruct
     """
     from concertino.models import Store
     from concertino.recipe import load_recipe
@@ -53,6 +64,10 @@ def evaluate(
     folder = run or Path("runs") / loaded.name
     if part not in ("test", "dev"):
         raise typer.BadParameter(f"{part!r} must be test or dev.", param_hint="--part")
+    if base and (run is not None or task is not None):
+        raise typer.BadParameter("bases have no run; leave --run and --task out.", param_hint="--base")
+    if out is not None and not base:
+        raise typer.BadParameter("only for --base; a run's report lies in its folder.", param_hint="--out")
     if task is not None:
         _run_task(task, loaded, folder, Store(settings.home_path), rows, as_json)
         return
@@ -60,6 +75,9 @@ def evaluate(
     from concertino.evaluation.report import markdown
 
     opened = open_dataset(dataset or Path("datasets") / loaded.name)
+    if base:
+        _measure_bases(loaded, opened, base, out or Path("bases") / loaded.name, settings, rows, part, as_json)
+        return
     report = measured(
         loaded, opened, folder, settings, rows=rows, part=part, generalist=generalist, baselines=baselines
     )
@@ -98,6 +116,31 @@ def measured(
         command=shlex.join(["concertino", *sys.argv[1:]]),
     )
     return measure(recipe, dataset, run, Store(settings.home_path), options, output.say)
+
+
+def _measure_bases(
+    recipe: "Recipe",
+    dataset: "Dataset",
+    bases: list[str],
+    out: Path,
+    settings: config.Settings,
+    rows: int,
+    part: str,
+    as_json: bool,
+) -> None:
+    from concertino.datasets.folder import Part
+    from concertino.evaluation.bases import evaluate_bases
+    from concertino.evaluation.bases_report import markdown
+    from concertino.evaluation.evaluate import Options
+    from concertino.models import Store
+
+    options = Options(rows=rows, part=Part(part), command=shlex.join(["concertino", *sys.argv[1:]]))
+    report = evaluate_bases(recipe, dataset, bases, out, Store(settings.home_path), options, output.say)
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_text(markdown(report), end="")
+    output.say(f"Written to {out / 'evaluation'}: evaluation.json, report.md, report.html, predictions.jsonl")
 
 
 def _run_task(task: Path, recipe: "Recipe", folder: Path, store: "Store", rows: int, as_json: bool) -> None:

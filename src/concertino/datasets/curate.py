@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from concertino.datasets.contamination import Embed
 from concertino.datasets.datasheet import Contents, datasheet
@@ -192,7 +193,7 @@ def _finished(staging: Staging, places: np.ndarray, selection: Selection) -> Ite
             labels = tuple(label for label in labels if label not in selection.rare)
         again = selection.renamed.get(place)
         identity = row.id if again is None else f"{row.id}#{again}"
-        yield Row(identity, row.text, labels, row.answer, row.group, row.source)
+        yield structs.replace(row, id=identity, labels=labels)
 
 
 def _counted(rows: Iterator[Row], part: Part, contents: Contents) -> Iterator[Row]:

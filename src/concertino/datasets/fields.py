@@ -1,4 +1,4 @@
-"""A record's fields -> text, labels, answer, group and id, as the recipe's source says."""
+"""A record's fields -> text, labels, answer, group, id and tests, as the recipe's source says."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from concertino.recipe import Source
-from concertino.template import FieldsProblem, fill, string_in, value_in
+from concertino.template import FieldsProblem, fill, value_in
 
 
 class Taken(Struct, frozen=True):
@@ -17,6 +17,7 @@ class Taken(Struct, frozen=True):
     answer: str = ""
     group: str = ""
     id: str = ""
+    tests: str = ""
 
 
 def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str = "") -> Taken:
@@ -25,15 +26,18 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
     labels: tuple[str, ...] = ()
     answer = ""
     if source.label and free_text:
-        answer = string_in(fields, source.label).strip()
+        answer = fill(fields, source.label).strip()
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
         labels = _labels(fields, source.label, source.rename)
     if source.group:
         group = str(value_in(fields, source.group))
+    tests = fill(fields, source.tests) if source.tests else ""
+    if source.tests and not tests.strip():
+        raise FieldsProblem("no tests", f"nothing is left of {source.tests!r}")
     given = fields.get("id", "")
-    return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "")
+    return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "", tests)
 
 
 def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ class Row(Struct, frozen=True, omit_defaults=True):
     """Rows of one group are in one part."""
     source: str = ""
     """`path:line`, or `path:passage`."""
+    tests: str = ""
+    """Python that tells whether a program is right; see `concertino.programs.sandbox.run_tests`."""
 
 
 class PartInfo(Struct, frozen=True):

@@ -138,7 +138,12 @@ class Preparer:
         self, raw: RawRow, taken: Taken, in_text: Sequence[Finding], in_answer: Sequence[Finding]
     ) -> Taken | Refused:
         policy = self._data.personal_data
-        if policy is PersonalData.KEEP or not (in_text or in_answer):
+        if policy is PersonalData.KEEP:
+            return taken
+        if taken.tests and (in_tests := self._finder.find(taken.tests)):
+            because = f"its tests hold {', '.join(sorted({each.type for each in in_tests}))}, and must not be changed"
+            return self._refused(raw, "personal data", "personal data in tests", because, taken.text)
+        if not (in_text or in_answer):
             return taken
         if policy is PersonalData.DROP:
             because = f"it holds {', '.join(sorted({each.type for each in (*in_text, *in_answer)}))}"
@@ -160,6 +165,7 @@ class Preparer:
             text=taken.text,
             labels=taken.labels,
             answer=taken.answer,
+            tests=taken.tests,
             group=taken.group or f"{key:016x}",
             source=raw.place,
         )

@@ -1,7 +1,5 @@
 """The process in which documents are parsed: paths on stdin, events on stdout, both a JSON value a line."""
 
-import math
-import resource
 import sys
 from pathlib import Path
 
@@ -11,18 +9,18 @@ from concertino import plugins
 from concertino.documents.base import Problem, Reader
 from concertino.documents.limited import END, LAST
 from concertino.errors import ConcertinoError
+from concertino.limits import Limits, allow_cpu, impose
 
 _MESSAGE = 300
 
 
 def main(seconds: float, memory: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    impose(Limits(memory))
     out = sys.stdout.buffer
     sys.stdout = sys.stderr  # what a parser prints is no event
     for line in sys.stdin.buffer:
         suffix, path = msgspec.json.decode(line, type=tuple[str, str])
-        _allow(seconds)
+        allow_cpu(seconds)
         try:
             reader: Reader = plugins.load(plugins.READERS, suffix, path)()
             for event in reader.read(Path(path)):
@@ -42,13 +40,6 @@ def main(seconds: float, memory: int) -> None:
 
 def _memory(memory: int) -> Problem:
     return Problem("took too much memory", f"reading it needs more than {memory // 1024 // 1024} MB")
-
-
-def _allow(seconds: float) -> None:
-    """Processor time for one more document."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ outside, processor time and memory by the kernel (setrlimit), so that no parser 
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from concertino.documents.base import Event, Problem
+from concertino.limits import Deadline
 
 SECONDS = 10
 MEMORY = 512 * 1024 * 1024
@@ -75,27 +75,18 @@ class LimitedReader:
         child = self._running()
         assert child.stdin is not None
         assert child.stdout is not None
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            child.kill()
-
-        watch = threading.Timer(self._seconds, stop)
-        watch.start()
         events: list[Event] = []
-        try:
-            child.stdin.write(msgspec.json.encode((suffix, str(path.absolute()))) + b"\n")
-            child.stdin.flush()
-            ended = _collect(child.stdout, events)
-        except BrokenPipeError:
-            ended = b""
-        finally:
-            watch.cancel()
+        with Deadline(self._seconds, child.kill) as deadline:
+            try:
+                child.stdin.write(msgspec.json.encode((suffix, str(path.absolute()))) + b"\n")
+                child.stdin.flush()
+                ended = _collect(child.stdout, events)
+            except BrokenPipeError:
+                ended = b""
         self._documents += 1
         if not ended:
             child.kill()
-            events.append(self._problem(late.is_set(), child.wait()))
+            events.append(self._problem(deadline.passed, child.wait()))
         if ended != END or self._documents >= _DOCUMENTS:
             self.close()
         return events

@@ -8,5 +8,6 @@ calibration.py    temperature and abstention threshold from the calibration part
 statistics.py     intervals and paired tests
 metrics.py        figures of merit
 evaluate.py       all of it for one run
+bases.py          models that nothing was trained on; bases_report.py says what was found
 report.py         evaluation.json as Markdown; page.py and plots.py as one HTML page
 """

@@ -24,6 +24,8 @@ class Neighbours:
 
     def nearest(self, vector: np.ndarray, count: int) -> list[tuple[Row, float]]:
         """The `count` nearest rows with their cosine similarity, nearest first."""
+        if not self.rows:
+            return []
         near = self.vectors @ vector
         best = np.argsort(-near, kind="stable")[:count]
         return [(self.rows[place], float(near[place])) for place in best]

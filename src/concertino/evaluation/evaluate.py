@@ -20,7 +20,16 @@ from concertino.evaluation.calibration import Scores, apply_threshold
 from concertino.evaluation.checks import check_overlap, check_same_data, record_look
 from concertino.evaluation.cost import Energy, describe_machine
 from concertino.evaluation.forgetting import OF_ENCODERS, measure_forgetting
-from concertino.evaluation.measured import Answered, by_label, compare_all, confusions, group_of, measure
+from concertino.evaluation.measured import (
+    Answered,
+    by_label,
+    compare_all,
+    confusions,
+    group_of,
+    judge,
+    measure,
+    prediction_lines,
+)
 from concertino.evaluation.metrics import reliability, risk_coverage
 from concertino.evaluation.page import write_page
 from concertino.evaluation.prompting import Prompt
@@ -40,10 +49,11 @@ from concertino.evaluation.running import Engine, Kept, Note, Prediction, adapte
 from concertino.evaluation.specialist import Specialist, calibrate, specialist_of
 from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.labels import LabelTask
+from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line, usable_rows
 from concertino.evaluation.tasks.text import TextTask
 from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
-from concertino.recipe import Recipe
+from concertino.recipe import Metric, Recipe
 from concertino.training.result import ADAPTER
 from concertino.training.routing_figures import auroc, expected_calibration_error
 
@@ -78,7 +88,7 @@ def evaluate(
     if recipe.name != dataset.manifest.name:
         raise EvaluationRefused(f"The recipe is for {recipe.name}, and the dataset holds {dataset.manifest.name}.")
     check_same_data(run_folder, dataset)
-    rows = sample(check_overlap(dataset, options.part), options.rows)
+    rows = sample(check_overlap(dataset, options.part), 0)
     with asyncio.Runner() as runner:
         return _Evaluation(recipe, dataset, run_folder, store, options, note, runner).run(rows)
 
@@ -91,6 +101,8 @@ def sample(rows: Sequence[Row], most: int) -> list[Row]:
 
 def task_for(recipe: Recipe, labels: tuple[str, ...]) -> Task:
     """The task that a recipe describes."""
+    if recipe.evaluation.metric is Metric.TESTS:
+        return ProgramTask(recipe.name)
     if recipe.free_text or not labels:
         return TextTask(recipe.name, recipe.evaluation.metric)
     return LabelTask(recipe.name, labels)
@@ -115,10 +127,12 @@ class _Evaluation:
         self.cache = self.folder / "cache"
         self.labels: tuple[str, ...] = () if recipe.free_text else read_adapter(run_folder / ADAPTER).labels
         self.task = task_for(recipe, self.labels)
+        self.left_out: list[LeftOut] = []
 
     def run(self, rows: list[Row]) -> EvaluationReport:
         for name in self._models():
             self.store.require(name)  # before the first hour, not after it
+        rows, self.left_out = usable_rows(self.task, rows, self.options.rows, self.note)
         calibration = self._runner.run(
             calibrate(self.recipe, self.dataset, self.run_folder, self.store, self.task, self.note)
         )
@@ -196,7 +210,8 @@ class _Evaluation:
             found = self._classical(manifest, engine, rows, neighbours, dev) if self.options.baselines else []
             prompts: list[PromptTried] = []
             if self.options.generalist:
-                chosen = sample(dev or train, self.recipe.evaluation.selection_rows)
+                asked_on = sample(dev or train, 0)
+                chosen, _ = usable_rows(self.task, asked_on, self.recipe.evaluation.selection_rows, self.note)
                 both = (self._embed(engine, chosen), self._embed(engine, prompted))
                 asked, prompts = self._runner.run(self._generalist(neighbours, chosen, prompted, both))
                 found.append(asked)
@@ -255,10 +270,9 @@ class _Evaluation:
     def _generalist_answered(
         self, best: Prompt, rows: list[Row], predictions: list[Prediction], answers: list[str | None]
     ) -> Answered:
-        right = [self.task.right(row, answer) for row, answer in zip(rows, answers, strict=True)]
         about = f"{self.recipe.evaluation.generalist}, {best.name}: the best of the prompts tried on dev"
         price = self.options.generalist_price
-        return Answered("generalist", Kind.GENERALIST, about, rows, predictions, answers, right, price)
+        return judge(self.task, "generalist", Kind.GENERALIST, about, rows, predictions, answers, price)
 
     def _answered(
         self, name: str, kind: Kind, about: str, rows: list[Row], predictions: list[Prediction], price: Price
@@ -268,8 +282,7 @@ class _Evaluation:
             (item.text if item.text in self.labels else None) if self.labels else self.task.read(row, item.text)
             for row, item in zip(rows, predictions, strict=True)
         ]
-        right = [self.task.right(row, answer) for row, answer in zip(rows, answers, strict=True)]
-        return Answered(name, kind, about, rows, predictions, answers, right, price)
+        return judge(self.task, name, kind, about, rows, predictions, answers, price)
 
     def _assemble(
         self,
@@ -320,10 +333,13 @@ class _Evaluation:
             notes=self._notes(specialist, others, groups),
             curves={name: risk_coverage(item.confidence, item.right) for name, item in scored},
             reliability=reliability(mine.confidence, mine.right) if mine is not None else [],
+            left_out=len(self.left_out),
         )
 
     def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:
-        notes = []
+        notes = [left_out_line(self.left_out, len(specialist.rows))] if self.left_out else []
+        if isinstance(self.task, ProgramTask):
+            notes.append(barriers_line(self.task))
         if self.dataset.manifest.recipe_digest != self.recipe.data_digest:
             notes.append("The recipe was changed after the dataset was curated.")
         if groups < len(specialist.rows):
@@ -350,27 +366,10 @@ class _Evaluation:
         encoder = msgspec.json.Encoder()
         with (self.folder / "predictions.jsonl").open("wb") as file:
             for answered in everyone:
-                for line in _lines(answered):
+                for line in prediction_lines(answered):
                     file.write(encoder.encode(line) + b"\n")
         write_markdown(self.folder / "report.md", report)
         write_page(self.folder / "report.html", report)
         partial = self.folder / f".{REPORT}.partial"
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
         partial.replace(self.folder / REPORT)
-
-
-def _lines(answered: Answered) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": row.id,
-            "group": group_of(row),
-            "runner": answered.name,
-            "expected": list(row.labels) or [row.answer],
-            "answer": answer,
-            "right": right,
-            "confidence": item.confidence,
-        }
-        for row, answer, right, item in zip(
-            answered.rows, answered.answers, answered.right, answered.predictions, strict=True
-        )
-    ]

@@ -23,13 +23,26 @@ OPTIONS = {"parallel": 1}
 
 
 class Asking:
-    """Asks the generalist of a recipe, by any prompt."""
+    """Asks a model for a recipe, by any prompt. `who` is what it is called meanwhile."""
 
     def __init__(
-        self, recipe: Recipe, labels: tuple[str, ...], task: Task, engine: Engine, neighbours: Neighbours, cache: Path
+        self,
+        recipe: Recipe,
+        labels: tuple[str, ...],
+        task: Task,
+        engine: Engine,
+        neighbours: Neighbours,
+        cache: Path,
+        who: str = "generalist",
     ) -> None:
-        self.recipe, self.labels, self.task = recipe, labels, task
+        self.recipe, self.labels, self.task, self.who = recipe, labels, task, who
         self._engine, self._neighbours, self._cache = engine, neighbours, cache
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Those worth trying; none with examples where there are no rows to take them from."""
+        there = bool(self._neighbours.rows)
+        return tuple(prompt for prompt in prompts_for(self.labels) if there or not prompt.needs_neighbours)
 
     async def answer(
         self, prompt: Prompt, rows: Sequence[Row], vectors: np.ndarray, note: Note
@@ -40,7 +53,7 @@ class Asking:
             near = [found for found, _ in self._neighbours.nearest(vector, NEAREST_LABELS_OF)]
             asked.append(ask(prompt, self.recipe, self.labels, self._engine.use.model, row.text, near))
         kept = Kept(self._cache / "generalist.jsonl")
-        found = await predict_all(self._engine, kept, asked, f"generalist, {prompt.name}", note)
+        found = await predict_all(self._engine, kept, asked, f"{self.who}, {prompt.name}", note)
         answers = [self._read(row, prompt, prediction) for row, prediction in zip(rows, found, strict=True)]
         return found, answers
 
@@ -54,14 +67,13 @@ async def best_prompt(
     asking: Asking, rows: Sequence[Row], vectors: np.ndarray, note: Note
 ) -> tuple[Prompt, list[PromptTried]]:
     """The prompt that gets most of the selection rows right; among equals the one with fewer tokens to read."""
-    prompts = prompts_for(asking.labels)
     ranked: list[tuple[tuple[int, float], Prompt, int]] = []
-    for prompt in prompts:
+    for prompt in asking.prompts:
         found, answers = await asking.answer(prompt, rows, vectors, note)
         right = sum(asking.task.right(row, answer) for row, answer in zip(rows, answers, strict=True))
         tokens = sum(prediction.prompt_tokens or 0 for prediction in found)
         ranked.append(((right, -tokens), prompt, sum(answer is None for answer in answers)))
-        note(f"generalist, {prompt.name}: {right} of {len(rows)} right")
+        note(f"{asking.who}, {prompt.name}: {right} of {len(rows)} right")
     chosen = max(ranked, key=lambda item: item[0])[1]
     return chosen, [
         PromptTried(prompt.name, score[0], len(rows), failures, prompt is chosen) for score, prompt, failures in ranked
@@ -70,5 +82,10 @@ async def best_prompt(
 
 def generalist_engine(recipe: Recipe, store: Store) -> AbstractAsyncContextManager[Engine]:
     """The engine of the recipe's generalist."""
-    store.require(recipe.evaluation.generalist)
-    return engine_for(BACKEND, store, ModelUse(recipe.evaluation.generalist, (), CONTEXT_TOKENS), **OPTIONS)
+    return prompted_engine(recipe.evaluation.generalist, store)
+
+
+def prompted_engine(model: str, store: Store) -> AbstractAsyncContextManager[Engine]:
+    """The engine of a language model as it is. Raises ModelMissing where it is not pulled."""
+    store.require(model)
+    return engine_for(BACKEND, store, ModelUse(model, (), CONTEXT_TOKENS), **OPTIONS)

@@ -1,6 +1,8 @@
 """Predictions -> figures: one runner's, and two runners' on the rows that both answered."""
 
 from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, structs
@@ -9,9 +11,12 @@ from concertino.config import Price
 from concertino.datasets.folder import Row
 from concertino.evaluation.calibration import Scores
 from concertino.evaluation.metrics import macro_f1, risk_coverage, statistics_of
-from concertino.evaluation.results import Comparison, Confusion, Kind, LabelResult, RunnerResult
+from concertino.evaluation.results import Comparison, Confusion, Kind, LabelResult, Pair, RunnerResult
 from concertino.evaluation.running import Prediction
 from concertino.evaluation.statistics import compare, holm, mcnemar, resampled_interval, wilson
+from concertino.evaluation.tasks.base import Task
+from concertino.evaluation.tasks.program import ProgramTask
+from concertino.programs.outcome import Outcome
 from concertino.recipe import Metric
 from concertino.training.routing_figures import auroc, expected_calibration_error
 
@@ -29,6 +34,8 @@ class Answered(Struct, frozen=True, eq=False):
     answers: Sequence[str | None]
     right: Sequence[bool]
     price: Price = Price()
+    outcomes: Sequence[Outcome] = ()
+    """Of programs: how the tests ended, row by row."""
 
     @property
     def scores(self) -> Scores | None:
@@ -80,7 +87,48 @@ def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> Runner
         ece=expected_calibration_error(scores.confidence, scores.right) if scores else None,
         aurc=risk_coverage(scores.confidence, scores.right).aurc if scores else None,
         answer_auroc=_number(auroc(scores.confidence, scores.right)) if scores else None,
+        outcomes={outcome: count for outcome in Outcome if (count := list(answered.outcomes).count(outcome))},
     )
+
+
+def judge(
+    task: Task,
+    name: str,
+    kind: Kind,
+    about: str,
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    answers: Sequence[str | None],
+    price: Price = Price(),  # noqa: B008 - it is frozen
+) -> Answered:
+    """What a runner answered, with what the task says of each answer."""
+    pairs = list(zip(rows, answers, strict=True))
+    right = [task.right(row, answer) for row, answer in pairs]
+    outcomes: list[Outcome] = []
+    if isinstance(task, ProgramTask):
+        outcomes = [task.verdict(row, answer).outcome for row, answer in pairs]
+    return Answered(name, kind, about, rows, predictions, answers, right, price, outcomes)
+
+
+def prediction_lines(answered: Answered) -> list[dict[str, Any]]:
+    """A runner's lines of predictions.jsonl."""
+    lines: list[dict[str, Any]] = [
+        {
+            "id": row.id,
+            "group": group_of(row),
+            "runner": answered.name,
+            "expected": list(row.labels) or [row.answer],
+            "answer": answer,
+            "right": right,
+            "confidence": item.confidence,
+        }
+        for row, answer, right, item in zip(
+            answered.rows, answered.answers, answered.right, answered.predictions, strict=True
+        )
+    ]
+    for line, outcome in zip(lines, answered.outcomes, strict=False):
+        line["outcome"] = outcome
+    return lines
 
 
 def compare_all(
@@ -90,6 +138,13 @@ def compare_all(
     found = [_compare(specialist, other, metric, labels) for other in others]
     adjusted = holm([item.p for item in found])
     return [_with_holm(item, p) for item, p in zip(found, adjusted, strict=True)]
+
+
+def compare_pairs(everyone: Sequence[Answered], metric: Metric, labels: Sequence[str]) -> list[Pair]:
+    """Each runner with each later one, with p-values adjusted for all of them."""
+    found = [(one.name, _compare(one, other, metric, labels)) for one, other in combinations(everyone, 2)]
+    adjusted = holm([item.p for _, item in found])
+    return [Pair(name, _with_holm(item, p)) for (name, item), p in zip(found, adjusted, strict=True)]
 
 
 def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequence[str]) -> Comparison:

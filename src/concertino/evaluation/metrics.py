@@ -31,7 +31,7 @@ class Bin(Struct, frozen=True):
 
 
 def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
-    """Whether an answer is right: one of the row's labels, the row's text, or the row's command in form."""
+    """Whether an answer is one of the row's labels, the row's text or command in form, or what passes its tests."""
     if answer is None:
         return False
     if metric is Metric.EXACT:
@@ -40,6 +40,10 @@ def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
         from concertino.datasets.shell import command_template
 
         return command_template(answer) == command_template(row.answer)
+    if metric is Metric.TESTS:
+        from concertino.programs.sandbox import passes
+
+        return passes(answer, row.tests)
     return answer in row.labels
 
 

@@ -19,6 +19,7 @@ from concertino.evaluation.report import (
     looks_line,
     prompt_cells,
     runner_cells,
+    runner_lines,
     scope_line,
     verdict,
 )
@@ -60,19 +61,19 @@ def page(report: EvaluationReport) -> str:
         f"{report.dataset_content[:12]} · recipe {report.recipe_digest[:12]}<br>{escape(looks_line(report))}</p>",
         f"<h2>Who answers how well ({metric}, 95 % interval)</h2>",
         plots.bars(report.runners, metric),
-        _table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
-        _list([f"{runner.name}: {runner.about}." for runner in report.runners]),
+        table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        listed(runner_lines(report.runners)),
     ]
     if report.comparisons:
         parts.append("<h2>The specialist against each, on the rows that both answered</h2>")
-        parts.append(_table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons]))
+        parts.append(table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons]))
     if drawn := plots.cost_and_quality(report.runners, metric):
         parts += [f"<h2>Cost and {metric}: up and to the left is better</h2>", drawn]
-    parts.append(f'<p class="soft">{escape(cost_line(report))}</p>')
+    parts.append(f'<p class="soft">{escape(cost_line(report.energy, report.machine))}</p>')
     if report.prompts:
         parts.append("<h2>Prompts tried for the generalist, on dev</h2>")
-        parts.append(_table(PROMPT_TITLES, [prompt_cells(item) for item in report.prompts]))
-    parts += ["<h2>When it answers</h2>", _list(abstention_lines(report), soft=False)]
+        parts.append(table(PROMPT_TITLES, [prompt_cells(item) for item in report.prompts]))
+    parts += ["<h2>When it answers</h2>", listed(abstention_lines(report), soft=False)]
     if drawn := plots.risk_and_coverage(report.curves, report.calibration.alpha, plots.threshold_point(report)):
         parts += ["<h2>Risk and coverage</h2>", drawn]
     if drawn := plots.reliability_diagram(report.reliability):
@@ -80,7 +81,7 @@ def page(report: EvaluationReport) -> str:
     parts += ["<h2>Texts of other domains</h2>", f"<p>{escape(scope_line(report))}</p>"]
     if report.out_of_scope is not None and report.out_of_scope.examples:
         shown = [(_short(text), label, f"{sure:.1%}") for text, label, sure in report.out_of_scope.examples]
-        parts.append(_table(("surest of them", "answer", "confidence"), shown, long=0))
+        parts.append(table(("surest of them", "answer", "confidence"), shown, long=0))
     parts += ["<h2>Forgetting</h2>", f"<p>{escape(forgetting_line(report))}</p>"]
     if report.confusions:
         parts += [
@@ -88,15 +89,20 @@ def page(report: EvaluationReport) -> str:
             f'<div class="wide">{plots.confusion_table(report.confusions)}</div>',
         ]
     if report.labels:
-        parts += ["<h2>Labels, worst first</h2>", _table(LABEL_TITLES, [label_cells(item) for item in report.labels])]
+        parts += ["<h2>Labels, worst first</h2>", table(LABEL_TITLES, [label_cells(item) for item in report.labels])]
     if report.notes:
-        parts += ["<h2>Notes</h2>", _list(report.notes)]
+        parts += ["<h2>Notes</h2>", listed(report.notes)]
     if report.command:
         parts.append(f"<p>Repeat it: <code>{escape(report.command)}</code></p>")
+    return document(f"{report.name}: evaluation", parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A whole page of parts in HTML."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(report.name)}: evaluation</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
@@ -106,7 +112,8 @@ def write_page(path: Path, report: EvaluationReport) -> None:
     path.write_text(page(report), "utf-8")
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], long: int = -1) -> str:
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], long: int = -1) -> str:
+    """A table in HTML; the column `long` may wrap."""
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     kinds = [' class="long"' if place == long else "" for place in range(len(titles))]
     body = "".join(
@@ -116,7 +123,8 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], long: int = -1)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _list(lines: Sequence[str], soft: bool = True) -> str:
+def listed(lines: Sequence[str], soft: bool = True) -> str:
+    """A list in HTML, in small type unless `soft` is off."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul class="soft">{items}</ul>' if soft else f"<ul>{items}</ul>"
 

@@ -14,7 +14,8 @@ _SQUARE = 380
 
 def bars(runners: Sequence[RunnerResult], metric: str) -> str:
     """A horizontal bar a runner with its interval; the specialist in the accent colour."""
-    left, row, height = 150, 34, 30 + 34 * len(runners)
+    left = max(150, 24 + 7 * max(len(runner.name) for runner in runners))
+    row, height = 34, 30 + 34 * len(runners)
     span = WIDTH - left - 70
     parts = []
     for tick in range(0, 101, 25):

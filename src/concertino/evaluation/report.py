@@ -18,6 +18,7 @@ METRICS = {
     "macro_f1": "macro-F1",
     "exact_match": "exact match",
     "command_template": "command form",
+    "tests_pass": "tests passed",
 }
 RUNNER_TITLES = (
     "runner", "figure", "95 %", "right", "format failures", "CPU a request", "p50", "p95", "tokens in / out",
@@ -152,11 +153,21 @@ def label_cells(found: LabelResult) -> tuple[str, ...]:
     return found.label, str(found.rows), f"{found.precision:.1%}", f"{found.recall:.1%}", f"{found.f1:.1%}"
 
 
-def cost_line(report: EvaluationReport) -> str:
+def runner_lines(runners: Sequence[RunnerResult]) -> list[str]:
+    """What each runner is, and how the tests of its programs ended."""
+    lines = []
+    for runner in runners:
+        ended = ", ".join(f"{rows} {outcome.replace('_', ' ')}" for outcome, rows in runner.outcomes.items())
+        lines.append(f"{runner.name}: {runner.about}." + (f" Its programs: {ended}." if ended else ""))
+    return lines
+
+
+def cost_line(energy: str, machine: str) -> str:
+    """How the cost of requests was measured."""
     return (
         "Requests were run one at a time. CPU is user and system time of the engine's process and of the one that "
         "asks, the median of a request; prefix caches work as in serving. What retrieves examples for a few-shot "
-        f"prompt is not counted. Energy: {report.energy}. Machine: {report.machine}."
+        f"prompt is not counted. Energy: {energy}. Machine: {machine}."
     )
 
 
@@ -168,27 +179,30 @@ def markdown(report: EvaluationReport) -> str:
         f"prompted models. {report.engine} adapter `{report.adapter[:12]}` on {report.base}, dataset "
         f"`{report.dataset_content[:12]}`, recipe `{report.recipe_digest[:12]}`.\n\n{looks_line(report)}\n",
         f"## Who answers how well ({METRICS[report.metric]})\n\n"
-        + _table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
-        "\n".join(f"* {runner.name}: {runner.about}." for runner in report.runners) + f"\n\n{cost_line(report)}\n",
+        + markdown_table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        "\n".join(f"* {line}" for line in runner_lines(report.runners))
+        + f"\n\n{cost_line(report.energy, report.machine)}\n",
     ]
     if report.comparisons:
         parts.append(
             "## The specialist against each, on shared rows\n\n"
-            + _table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons])
+            + markdown_table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons])
         )
     if report.prompts:
         parts.append(
             "## Prompts tried for the generalist, on dev\n\n"
-            + _table(PROMPT_TITLES, [prompt_cells(item) for item in report.prompts])
+            + markdown_table(PROMPT_TITLES, [prompt_cells(item) for item in report.prompts])
         )
     parts.append("## When it answers\n\n" + "\n".join(f"* {line}" for line in abstention_lines(report)) + "\n")
     parts.append(f"## Texts of other domains\n\n{scope_line(report)}\n")
     parts.append(f"## Forgetting\n\n{forgetting_line(report)}\n")
     if report.labels:
-        parts.append("## Labels, worst first\n\n" + _table(LABEL_TITLES, [label_cells(item) for item in report.labels]))
+        parts.append(
+            "## Labels, worst first\n\n" + markdown_table(LABEL_TITLES, [label_cells(item) for item in report.labels])
+        )
     if report.confusions:
         listed = [(item.truth, item.answer, str(item.rows)) for item in report.confusions]
-        parts.append("## Most frequent confusions\n\n" + _table(("is", "was answered as", "rows"), listed))
+        parts.append("## Most frequent confusions\n\n" + markdown_table(("is", "was answered as", "rows"), listed))
     if report.notes:
         parts.append("## Notes\n\n" + "\n".join(f"* {note}" for note in report.notes) + "\n")
     if report.command:
@@ -211,7 +225,8 @@ def p_value(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with a line of titles."""
     lines = [f"| {' | '.join(titles)} |", "|" + " --- |" * len(titles)]
     lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from concertino.errors import EvaluationRefused
 from concertino.evaluation.metrics import Bin, RiskCoverage
+from concertino.programs.outcome import Outcome
 from concertino.recipe import Metric
 
 FOLDER = "evaluation"
@@ -20,7 +21,7 @@ class Kind(StrEnum):
 
     SPECIALIST = "specialist"
     BASE = "base"
-    """The specialist's base model without its adapter."""
+    """The specialist's base model without its adapter, or a base that is measured by itself."""
     GENERALIST = "generalist"
     CLASSICAL = "classical"
 
@@ -60,6 +61,8 @@ class RunnerResult(Struct, frozen=True):
     aurc: float | None
     answer_auroc: float | None
     """How well its confidence separates right from wrong answers."""
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    """Of programs: how their tests ended -> rows."""
 
 
 class Comparison(Struct, frozen=True):
@@ -227,10 +230,46 @@ class EvaluationReport(Struct, frozen=True):
     notes: list[str]
     curves: dict[str, RiskCoverage] = field(default_factory=dict)
     reliability: list[Bin] = field(default_factory=list)
+    left_out: int = 0
+    """Rows of the part that were not measured on, since their own answers do not pass their tests."""
 
     def runner(self, kind: Kind) -> RunnerResult | None:
         """The first runner of a kind."""
         return next((runner for runner in self.runners if runner.kind is kind), None)
+
+
+class Pair(Struct, frozen=True):
+    """Two bases on the same rows: `comparison` is of `first` (in the specialist's place) with the base it names."""
+
+    first: str
+    comparison: Comparison
+
+
+class BasesReport(Struct, frozen=True):
+    """All that `concertino evaluate --base` found, as written to evaluation.json."""
+
+    name: str
+    """specialist/skill."""
+    created: str
+    part: str
+    metric: Metric
+    recipe_digest: str
+    dataset_content: str
+    rows: int
+    groups: int
+    left_out: int
+    """Rows that were passed over, since their own answers do not pass their tests."""
+    runners: list[RunnerResult]
+    """One for each base, with its best prompt."""
+    pairs: list[Pair]
+    """Each base with each later one; p-values are adjusted for all of them."""
+    prompts: dict[str, list[PromptTried]]
+    """Base -> the prompts tried on dev."""
+    looks: Looks
+    energy: str
+    machine: str
+    command: str
+    notes: list[str]
 
 
 def read_report(run_folder: Path) -> EvaluationReport:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from concertino.datasets.folder import Row
 from concertino.datasets.shell import same_command
+from concertino.programs.reading import read_program
+from concertino.programs.sandbox import passes
 from concertino.recipe import Metric
 
 
@@ -19,6 +21,9 @@ def score(metric: Metric, answers: Sequence[str], rows: Sequence[Row]) -> float:
 def _right(metric: Metric, answer: str, row: Row) -> bool:
     if metric is Metric.COMMAND_TEMPLATE:
         return same_command(answer, row.answer)
+    if metric is Metric.TESTS:
+        program = read_program(answer)
+        return program is not None and passes(program, row.tests)
     known = row.labels or (row.answer,)
     return " ".join(answer.split()) in {" ".join(right.split()) for right in known}
 
