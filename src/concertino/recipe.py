@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from concertino.config import SkillCard, explain
 from concertino.errors import RecipeInvalid
-from concertino.template import TEXT, problem_with
+from concertino.template import TEXT, calculates, problem_with
 
 SKILL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -56,6 +56,8 @@ class Metric(StrEnum):
     """The answer is the row's text, white space aside."""
     COMMAND_TEMPLATE = "command_template"
     """The answer is the row's shell command when the arguments of both are replaced by their kind."""
+    VALUES = "values"
+    """The answer has the row's values: numbers with their scale, several in any order, a calculation by its result."""
 
 
 class PersonalData(StrEnum):
@@ -78,7 +80,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
     table (a list of lists) is written a row a line."""
     label: str = ""
-    """The field with the label, or with the list of labels, or with the answer; empty for rows without one."""
+    """The field with the label, or with the list of labels, or with the answer, or a template of the one label or
+    answer; empty for rows without one."""
     group: str = ""
     """Rows with one value of this field stay in one part; empty: the text itself, or a document's path."""
     part: str = ""
@@ -225,6 +228,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """True for skills that answer with text of their own."""
     max_tokens: int = 32
     """Most tokens of an answer."""
+    calculate: bool = False
+    """Free text only: an answer that begins with `=`, as `= (3-2)/2*100 percent`, is calculated, and the result is sent
+    in its place. A source's label such as `{answer:by derivation}` teaches such answers."""
     on_low_confidence: str = "abstain"
     """`abstain`, or `escalate` to the router's default specialist."""
     training: Training = Training()
@@ -250,7 +256,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe's content, whatever its file looks like."""
-        return _digest(self)
+        content = msgspec.to_builtins(self)
+        if not self.calculate:
+            del content["calculate"]  # recipes of before this key keep their digests
+        return _digest(content)
 
     @property
     def data_digest(self) -> str:
@@ -273,6 +282,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             labels,
             max_tokens=self.max_tokens,
             template=self.template,
+            calculate=self.calculate,
         )
 
 
@@ -316,6 +326,12 @@ def _check(recipe: Recipe, path: Path) -> None:
             refuse(f"data.sources[{number}].part", f"{source.part!r} must be train, test or empty.")
         if problem := problem_with(source.text):
             refuse(f"data.sources[{number}].text", f"{source.text!r}: {problem}")
+        if "{" in source.label and (problem := problem_with(source.label)):
+            refuse(f"data.sources[{number}].label", f"{source.label!r}: {problem}")
+        if calculates(source.label) and not recipe.calculate:
+            refuse("calculate", f"the answers of {source.path} may be calculations; set it to true.")
+    if recipe.calculate and not recipe.free_text:
+        refuse("calculate", "labels are not calculated; set free_text to true, or leave it out.")
     if recipe.free_text and recipe.labels:
         refuse("labels", "a skill that answers with free text has no labels; leave one of the two out.")
     if recipe.free_text and recipe.training.engine is Engine.ENCODER:

@@ -26,6 +26,12 @@ def test_a_command_is_right_when_its_form_is() -> None:
     assert not is_right(row, None, Metric.COMMAND_TEMPLATE)
 
 
+def test_values_are_right_however_they_are_written() -> None:
+    row = Row("1", "text", answer="= (3-2)/2*100 percent")
+    assert is_right(row, "50 percent", Metric.VALUES) and is_right(row, "= 50-0 percent", Metric.VALUES)
+    assert not is_right(row, "50", Metric.VALUES) and not is_right(row, None, Metric.VALUES)
+
+
 def test_macro_f1_is_scikit_learn_s() -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     labels = ("a", "b", "c")

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from concertino.recipe import Source
-from concertino.template import FieldsProblem, fill, string_in, value_in
+from concertino.template import FieldsProblem, fill, value_in
 
 
 class Taken(Struct, frozen=True):
@@ -25,11 +25,11 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
     labels: tuple[str, ...] = ()
     answer = ""
     if source.label and free_text:
-        answer = string_in(fields, source.label).strip()
+        answer = fill(fields, source.label).strip()
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
-        labels = _labels(fields, source.label)
+        labels = (fill(fields, source.label).strip(),) if "{" in source.label else _labels(fields, source.label)
     if source.group:
         group = str(value_in(fields, source.group))
     given = fields.get("id", "")

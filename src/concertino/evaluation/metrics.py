@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.datasets.folder import Row
+from concertino.datasets.values import same_values
 from concertino.evaluation.statistics import mean
 from concertino.recipe import Metric
 
@@ -31,7 +32,8 @@ class Bin(Struct, frozen=True):
 
 
 def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
-    """Whether an answer is right: one of the row's labels, the row's text, or the row's command in form."""
+    """Whether an answer is right: one of the row's labels, the row's text, the row's command in form,
+    or the row's values."""
     if answer is None:
         return False
     if metric is Metric.EXACT:
@@ -40,6 +42,8 @@ def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
         from concertino.datasets.shell import command_template
 
         return command_template(answer) == command_template(row.answer)
+    if metric is Metric.VALUES:
+        return same_values(answer, row.answer)
     return answer in row.labels
 
 

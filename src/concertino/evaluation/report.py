@@ -18,6 +18,7 @@ METRICS = {
     "macro_f1": "macro-F1",
     "exact_match": "exact match",
     "command_template": "command form",
+    "values": "values",
 }
 RUNNER_TITLES = (
     "runner", "figure", "95 %", "right", "format failures", "CPU a request", "p50", "p95", "tokens in / out",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from concertino.datasets.folder import Row
 from concertino.datasets.shell import same_command
+from concertino.datasets.values import same_values
 from concertino.recipe import Metric
 
 
@@ -19,6 +20,8 @@ def score(metric: Metric, answers: Sequence[str], rows: Sequence[Row]) -> float:
 def _right(metric: Metric, answer: str, row: Row) -> bool:
     if metric is Metric.COMMAND_TEMPLATE:
         return same_command(answer, row.answer)
+    if metric is Metric.VALUES:
+        return same_values(answer, row.answer)
     known = row.labels or (row.answer,)
     return " ".join(answer.split()) in {" ".join(right.split()) for right in known}
 
