@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from concertino.datasets.fields import take
 from concertino.datasets.prepare import Preparer, RawRow
 from concertino.errors import RecipeInvalid
-from concertino.recipe import load_recipe
+from concertino.recipe import Source, load_recipe
 from concertino.template import FieldsProblem, fill, names, text_of
 from tests.datasets.making import recipe
 
@@ -48,6 +49,48 @@ def test_a_row_with_text_alone_holds_the_whole_text() -> None:
         text_of({"text": "Is it so?", "contexts": ["b"]}, "{text}\n{contexts}\n{table}")
 
 
+def test_a_field_about_another_is_cut_to_what_shares_words_with_it() -> None:
+    row = {
+        "text": "What were the costs in 2018?",
+        "table": [["", "2019", "2018"], ["Sales", "9", "8"], ["Costs", "7", "6"]],
+        "paragraphs": ["All amounts are in thousands.", "We sell boats. Costs fell in 2018."],
+    }
+    template = "{table:about text 25}\n{paragraphs:about text 25}\n{text}"
+    assert names(template) == ("table", "text", "paragraphs")
+    assert text_of(row, template) == "|2019|2018\nCosts|7|6\nCosts fell in 2018.\nWhat were the costs in 2018?"
+    assert fill(row, "{paragraphs:about text 'thousand' 50}") == "All amounts are in thousands. Costs fell in 2018."
+    assert (
+        fill(row, "{paragraphs:about text 500}") == "All amounts are in thousands. We sell boats. Costs fell in 2018."
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "derivation", "written"),
+    [
+        (["2019", "", " 2018"], "", "2019; 2018 thousand"),
+        ("4", "a##b##c##d", "4 thousand"),
+        (-12.6, "44.1-56.7", "= 44.1-56.7 thousand"),
+        (12.6, "44.1-56.7", "12.6 thousand"),
+        (7, None, "7 thousand"),
+    ],
+)
+def test_an_answer_is_written_as_parts_or_as_the_calculation_that_gives_it(
+    answer: Any, derivation: str | None, written: str
+) -> None:
+    row = {"answer": answer, "derivation": derivation, "scale": "thousand"}
+    assert fill(row, "{answer:by derivation} {scale}") == written
+    assert "=" not in fill(row, "{answer:list}")
+
+
+def test_answers_are_read_by_a_template_too() -> None:
+    row = {"text": "By how much?", "answer": 2, "how": "5-3", "scale": "", "kind": "sum"}
+    written = take(row, Source("a", label="{answer:by how} {scale}"), free_text=True)
+    assert written.answer == "= 5-3"
+    assert take(row, Source("a", label="{kind} of {how}"), free_text=False).labels == ("sum of 5-3",)
+    with pytest.raises(FieldsProblem, match="'answer' is dict"):
+        take(row | {"answer": {}}, Source("a", label="{answer:list}"), free_text=True)
+
+
 def test_serving_reads_a_row_as_curation_does() -> None:
     row = {"text": "Cafe\u0301 or\u200b not? ", "contexts": ["It was.\r\n\r\n\r\n\r\nIt is."], "label": "yes"}
     template = "{text}\n{contexts}"
@@ -65,3 +108,17 @@ def test_a_recipe_with_a_template_that_cannot_be_read_is_refused(tmp_path: Path)
     )
     with pytest.raises(RecipeInvalid, match=r"data\.sources\[0\]\.text: '\{table:loud\}'"):
         load_recipe(path)
+
+
+def test_a_recipe_that_teaches_calculations_says_that_they_are_calculated(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    start = "name: a/b\ndescription: d\ninstruction: i\nfree_text: true\ntraining: {engine: causal, base: b}\n"
+    text = start + "data: {sources: [{path: a.jsonl, label: '{answer:by how}'}]}\n"
+    path.write_text(text)
+    with pytest.raises(RecipeInvalid, match=r"calculate: the answers of a\.jsonl may be calculations"):
+        load_recipe(path)
+    path.write_text(text + "calculate: true\n")
+    made = load_recipe(path)
+    assert made.card(()).calculate
+    path.write_text(start + "data: {sources: [{path: a.jsonl}]}\n")
+    assert load_recipe(path).digest != made.digest

@@ -126,6 +126,8 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     template: str = TEXT
     """What is read of a row of fields, as in a recipe's `data.sources`: a field, or a template such as
     `{text}\\n{contexts}`. `concertino run` fills it."""
+    calculate: bool = False
+    """An answer that begins with `=`, as `= (3-2)/2*100 percent`, is calculated, and the result sent in its place."""
 
 
 class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -311,6 +313,8 @@ def _check(settings: Settings, source: str) -> None:
                 refuse(f"specialists.{card.name}.skills.{skill.name}.template", f"{skill.template!r}: {problem}")
             if skill.labels and skill.json_schema:
                 refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
+            if skill.calculate and (skill.labels or skill.json_schema):
+                refuse(f"specialists.{card.name}.skills.{skill.name}.calculate", "only free text is calculated.")
     if settings.specialists and settings.router.default not in names:
         refuse("router.default", f"no specialist {settings.router.default!r}; choose one of: {', '.join(names)}.")
     for tenant, allowed in settings.policy.tenants.items():

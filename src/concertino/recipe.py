@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from concertino.config import SkillCard, explain
 from concertino.errors import RecipeInvalid
-from concertino.template import TEXT, problem_with
+from concertino.template import TEXT, calculates, problem_with
 
 SKILL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -60,6 +60,8 @@ class Metric(StrEnum):
     """The answer is the row's shell command when the arguments of both are replaced by their kind."""
     TESTS = "tests_pass"
     """The Python program in the answer passes the row's tests, which are run in a sandbox."""
+    VALUES = "values"
+    """The answer has the row's values: numbers with their scale, several in any order, a calculation by its result."""
 
 
 class PersonalData(StrEnum):
@@ -82,8 +84,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
     table (a list of lists) is written a row a line."""
     label: str = ""
-    """The field with the label, or with the list of labels; for free text the answer, a field or a template of fields.
-    Empty for rows without one."""
+    """The field with the label, or with the list of labels, or with the answer, or a template of the one label or
+    answer; empty for rows without one."""
     rename: dict[str, str] = {}
     """Label in the file -> label of the skill, for files whose names are not those wanted; others stay."""
     tests: str = ""
@@ -234,6 +236,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """True for skills that answer with text of their own."""
     max_tokens: int = 32
     """Most tokens of an answer."""
+    calculate: bool = False
+    """Free text only: an answer that begins with `=`, as `= (3-2)/2*100 percent`, is calculated, and the result is sent
+    in its place. A source's label such as `{answer:by derivation}` teaches such answers."""
     on_low_confidence: str = "abstain"
     """`abstain`, or `escalate` to the router's default specialist."""
     training: Training = Training()
@@ -259,7 +264,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe's content, whatever its file looks like."""
-        return _digest(self)
+        content = msgspec.to_builtins(self)
+        if not self.calculate:
+            del content["calculate"]  # recipes of before this key keep their digests
+        return _digest(content)
 
     @property
     def data_digest(self) -> str:
@@ -282,6 +290,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             labels,
             max_tokens=self.max_tokens,
             template=self.template,
+            calculate=self.calculate,
         )
 
 
@@ -344,6 +353,12 @@ def _check(recipe: Recipe, path: Path) -> None:
             refuse(f"data.sources[{number}].part", f"{source.part!r} must be train, test or empty.")
         if problem := problem_with(source.text):
             refuse(f"data.sources[{number}].text", f"{source.text!r}: {problem}")
+        if "{" in source.label and (problem := problem_with(source.label)):
+            refuse(f"data.sources[{number}].label", f"{source.label!r}: {problem}")
+        if calculates(source.label) and not recipe.calculate:
+            refuse("calculate", f"the answers of {source.path} may be calculations; set it to true.")
+    if recipe.calculate and not recipe.free_text:
+        refuse("calculate", "labels are not calculated; set free_text to true, or leave it out.")
     if recipe.free_text and recipe.labels:
         refuse("labels", "a skill that answers with free text has no labels; leave one of the two out.")
     if recipe.free_text and recipe.training.engine is Engine.ENCODER:

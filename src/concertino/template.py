@@ -2,11 +2,20 @@
 
 A template is the name of a field, or text in which `{field}` stands for a field's text:
 
+    {table:about text 600}
+    {paragraphs:about text 'thousands millions' 500}
     {text}
-    {contexts}
 
 A field may hold text, a list of texts (joined with blanks), or a table: a list of rows, each a list of cells. A table
-is written a row a line, its cells between bars, without rows and columns that are empty.
+is written a row a line, its cells between bars, without rows and columns that are empty. What may follow the name:
+
+    :about OTHER N            the table's rows, or the text's sentences, that share most words with the field OTHER, in
+                              their order, as many as N characters hold; a table keeps its header
+    :about OTHER 'words' N    the same, where these words count as if OTHER had them too
+    :list                     text, a number, or a list of these, with `; ` between: what an answer of several parts
+                              is written as
+    :by OTHER                 as `:list`, but a number that the calculation in the field OTHER gives is written as
+                              `= calculation`
 """
 
 import re
@@ -14,11 +23,16 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from concertino import calculation, related
+
 TEXT = "text"
 """The template of a skill that reads the field `text` as it is."""
 
-_FIELD = re.compile(r"\{(\w+)\}")
-_FORMATTED = re.compile(r"\{\w+:[^{}]*\}")
+_FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
+_ABOUT = re.compile(r"about (\w+)(?: '([^']*)')? (\d+)")
+_BY = re.compile(r"by (\w+)")
+_LIST = "list"
+_BETWEEN = "; "
 _BLANKS = re.compile(r"[ \t\u00a0]+(?=\n|$)")
 _NEWLINES = re.compile(r"\n{3,}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -51,22 +65,70 @@ def fill(row: Mapping[str, Any], template: str) -> str:
     """The template with each field in its place. Raises FieldsProblem."""
     if "{" not in template:
         return string_in(row, template)
-    return _FIELD.sub(lambda match: string_in(row, match[1]), template)
+    return _FIELD.sub(lambda match: _formatted(row, match[1], match[2] or ""), template)
 
 
 def names(template: str) -> tuple[str, ...]:
     """The fields that a template names, in order."""
     if "{" not in template:
         return (template,)
-    return tuple(dict.fromkeys(_FIELD.findall(template)))
+    found: list[str] = []
+    for name, how in _FIELD.findall(template):
+        other = _ABOUT.fullmatch(how) or _BY.fullmatch(how)
+        found += [name, other[1]] if other else [name]
+    return tuple(dict.fromkeys(found))
+
+
+def calculates(template: str) -> bool:
+    """Whether what a template makes may be a calculation."""
+    return any(_BY.fullmatch(how) for _, how in _FIELD.findall(template))
 
 
 def problem_with(template: str) -> str:
     """What is wrong with a template, in a sentence; empty where it can be filled."""
     if not template.strip():
         return "it is empty; name a field, or write a template such as '{title}: {text}'."
-    odd = _FORMATTED.search(template)
-    return f"{odd.group()!r} cannot be read; write '{{field}}'." if odd else ""
+    for match in _FIELD.finditer(template):
+        how = match[2]
+        if how is not None and how != _LIST and not _ABOUT.fullmatch(how) and not _BY.fullmatch(how):
+            return (
+                f"{match[0]!r} cannot be read; write {{field}}, {{field:about OTHER 600}}, {{field:list}} or "
+                "{field:by OTHER}."
+            )
+    return ""
+
+
+def _formatted(row: Mapping[str, Any], name: str, how: str) -> str:
+    if about := _ABOUT.fullmatch(how):
+        question = f"{string_in(row, about[1])} {about[2] or ''}"
+        return _about(row, name, question, int(about[3]))
+    if by := _BY.fullmatch(how):
+        return _derived(value_in(row, name), row.get(by[1])) or _listed(row, name)
+    return _listed(row, name) if how == _LIST else string_in(row, name)
+
+
+def _about(row: Mapping[str, Any], name: str, question: str, characters: int) -> str:
+    value = value_in(row, name)
+    if _is_table(value):
+        return "\n".join(related.most_related(related.table_rows(_cells(value, name)), question, characters))
+    return " ".join(related.most_related(related.sentences(string_in(row, name)), question, characters))
+
+
+def _derived(value: Any, expression: Any) -> str:
+    """`= calculation` for a number that it gives; empty for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(expression, str):
+        return ""
+    found = calculation.derived(expression, value)
+    return f"{calculation.SIGN} {found}" if found else ""
+
+
+def _listed(row: Mapping[str, Any], name: str) -> str:
+    value = value_in(row, name)
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, bool) or not isinstance(part, str | int | float) for part in parts):
+        kind = type(value).__name__
+        raise FieldsProblem("field not text", f"field {name!r} is {kind}, not text or numbers, nor a list of these")
+    return _BETWEEN.join(text for part in parts if (text := " ".join(str(part).split())))
 
 
 def value_in(row: Mapping[str, Any], name: str) -> Any:
@@ -85,18 +147,23 @@ def string_in(row: Mapping[str, Any], name: str) -> str:
     if isinstance(value, list):
         if all(isinstance(item, str) for item in value):
             return " ".join(value)
-        if all(isinstance(item, list) for item in value):
-            return "\n".join(rows_of(value, name))
+        if _is_table(value):
+            return "\n".join("|".join(row).rstrip("|") for row in _cells(value, name))
     raise FieldsProblem("field not text", f"field {name!r} is {type(value).__name__}, not text, nor a list or a table")
 
 
-def rows_of(table: Sequence[Sequence[Any]], name: str) -> list[str]:
-    """A table's rows as lines, those without a word left out. Raises FieldsProblem for a cell that is no value."""
-    cells = [[_cell(value, name) for value in row] for row in table]
-    width = max(map(len, cells), default=0)
-    used = [place for place in range(width) if any(row[place : place + 1] not in ([], [""]) for row in cells)]
-    lines = ("|".join(row[place] if place < len(row) else "" for place in used) for row in cells)
-    return [line.rstrip("|") for line in lines if line.strip("|")]
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, list) for row in value)
+
+
+def _cells(table: Sequence[Sequence[Any]], name: str) -> list[list[str]]:
+    """A table's cells, row by row, all rows of one width, without the empty rows and columns. Raises FieldsProblem for
+    a cell that is no value."""
+    read = [[_cell(value, name) for value in row] for row in table]
+    width = max(map(len, read))
+    full = [row + [""] * (width - len(row)) for row in read]
+    used = [place for place in range(width) if any(row[place] for row in full)]
+    return [[row[place] for place in used] for row in full if any(row)]
 
 
 def _cell(value: Any, name: str) -> str:

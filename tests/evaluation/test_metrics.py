@@ -33,6 +33,12 @@ def test_a_program_is_right_when_it_passes_its_tests() -> None:
     assert not is_right(row, None, Metric.TESTS)
 
 
+def test_values_are_right_however_they_are_written() -> None:
+    row = Row("1", "text", answer="= (3-2)/2*100 percent")
+    assert is_right(row, "50 percent", Metric.VALUES) and is_right(row, "= 50-0 percent", Metric.VALUES)
+    assert not is_right(row, "50", Metric.VALUES) and not is_right(row, None, Metric.VALUES)
+
+
 def test_macro_f1_is_scikit_learn_s() -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     labels = ("a", "b", "c")

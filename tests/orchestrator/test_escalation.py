@@ -76,6 +76,17 @@ def asked(text: str = "Smith stands.", **sampling: Any) -> Request:
     return Request((Message(Role.USER, text),), "legal/overruling", sampling=Sampling(**sampling))
 
 
+async def test_a_calculation_is_done_before_it_is_sent(make: Make) -> None:
+    skill: dict[str, Any] = {"labels": [], "threshold": None, "on_low_confidence": "abstain", "calculate": True}
+    service = make(Sure("= (3-2)/2*100 percent", 0.9), Sure("no", 0.9), **skill)
+    async with service.answering(asked()) as run:
+        chunks = [chunk async for chunk in run.chunks()]
+    assert "".join(chunk.text for chunk in chunks) == run.answer().text == "50 percent"
+    assert chunks[-1].finish_reason is FinishReason.STOP and run.usage == Usage(10, 1)
+    plain = make(Sure("= (3-2)/2*100 percent", 0.9), Sure("no", 0.9), **skill | {"calculate": False})
+    assert (await plain.answer(asked())).text == "= (3-2)/2*100 percent"
+
+
 async def test_below_the_threshold_the_default_answers_under_the_same_contract(make: Make, tmp_path: Path) -> None:
     general = Sure("no", 0.9)
     answer = await make(Sure("yes", 0.6), general).answer(asked())

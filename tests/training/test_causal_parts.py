@@ -320,6 +320,8 @@ def test_metrics_of_answers() -> None:
     assert score(Metric.MACRO_F1, ["b", "b", "a"], rows) == pytest.approx(1 / 2)
     commands = [Row("1", "", answer="ls -la /tmp"), Row("2", "", answer="rm x")]
     assert score(Metric.COMMAND_TEMPLATE, ["ls -a -l /var", "rm -r x"], commands) == 0.5
+    values = [Row("e", "t", answer="= 5-3 million"), Row("f", "t", answer="2019; 2018")]
+    assert score(Metric.VALUES, ["2 million", "2019"], values) == 0.5
     assert score(Metric.EXACT, ["ls  -la /tmp\n", "rm y"], commands) == 0.5
     tested = [Row(str(n), "", tests="from program import f\nassert f() == 1") for n in range(3)]
     answers = ["```python\ndef f(): return 1\n```", "def f(): return 2", "no idea"]

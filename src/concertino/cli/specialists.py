@@ -99,7 +99,8 @@ def in_full(card: SpecialistCard, served: dict[str, Served]) -> str:
         elif skill.json_schema is not None:
             lines.append(f"  JSON schema: {msgspec.json.encode(skill.json_schema).decode()}")
         else:
-            lines.append("  answers in free text")
+            calculated = ", and with the results of calculations" if skill.calculate else ""
+            lines.append(f"  answers in free text{calculated}")
         if skill.labels:
             below = "escalates" if skill.on_low_confidence == "escalate" else "abstains"
             sure = "none: it never abstains" if skill.threshold is None else f"{skill.threshold:g}; it {below} below"

@@ -30,7 +30,8 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
-        labels = _labels(fields, source.label, source.rename)
+        one = "{" in source.label
+        labels = (fill(fields, source.label).strip(),) if one else _labels(fields, source.label, source.rename)
     if source.group:
         group = str(value_in(fields, source.group))
     tests = fill(fields, source.tests) if source.tests else ""

@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.datasets.folder import Row
+from concertino.datasets.values import same_values
 from concertino.evaluation.statistics import mean
 from concertino.recipe import Metric
 
@@ -31,7 +32,8 @@ class Bin(Struct, frozen=True):
 
 
 def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
-    """Whether an answer is one of the row's labels, the row's text or command in form, or what passes its tests."""
+    """Whether an answer is right: one of the row's labels, the row's text, its command in form, its values, or a program
+    that passes its tests."""
     if answer is None:
         return False
     if metric is Metric.EXACT:
@@ -44,6 +46,8 @@ def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
         from concertino.programs.sandbox import passes
 
         return passes(answer, row.tests)
+    if metric is Metric.VALUES:
+        return same_values(answer, row.answer)
     return answer in row.labels
 
 

@@ -19,6 +19,7 @@ METRICS = {
     "exact_match": "exact match",
     "command_template": "command form",
     "tests_pass": "tests passed",
+    "values": "values",
 }
 RUNNER_TITLES = (
     "runner", "figure", "95 %", "right", "format failures", "CPU a request", "p50", "p95", "tokens in / out",

@@ -114,6 +114,7 @@ def _models(call: Call) -> list[dict[str, Any]]:
             assert target is not None
             about = {
                 "template": skill.template,
+                "calculate": skill.calculate,
                 "labels": list(skill.labels),
                 "threshold": skill.threshold,
                 "on_low_confidence": skill.on_low_confidence,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec import structs
 
+from concertino import calculation
 from concertino.errors import BackendError, BackendUnavailable, InvalidRequest
 from concertino.specialists.pool import Target
 from concertino.specialists.prompts import generation_for
@@ -71,11 +72,13 @@ class Run:
         return {target.specialist.card.name: target.specialist.model_hash for target in targets}
 
     async def open(self) -> None:
-        """Wait for the first chunk; where the answer may be escalated, for the last. Raises what the backend raised
-        when no fallback is left."""
+        """Wait for the first chunk; where the answer may be escalated or calculated, for the last. Raises what the
+        backend raised when no fallback is left."""
         await self._open()
         if self._escalation is not None:
             await self._settle(self._escalation)
+        elif self.target.skill is not None and self.target.skill.calculate:
+            await self._calculate()
 
     async def _open(self) -> None:
         while True:
@@ -118,6 +121,13 @@ class Run:
         if not self.escalated:
             self._spent = self.usage = Usage()  # it is counted as it is sent
         self._stream = _replay(held)
+        self._first = await anext(self._stream)
+
+    async def _calculate(self) -> None:
+        """Read the whole answer; the first chunk then has it, its calculation done."""
+        held = [structs.replace(chunk, logprobs=()) async for chunk in self._rest()]
+        text = calculation.done("".join(chunk.text for chunk in held))
+        self._stream = _replay([structs.replace(chunk, text="" if place else text) for place, chunk in enumerate(held)])
         self._first = await anext(self._stream)
 
     def _escalate(self, target: Target, sure: float | None, threshold: float) -> None:

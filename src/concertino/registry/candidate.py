@@ -79,6 +79,7 @@ def make_candidate(
         on_low_confidence=recipe.on_low_confidence,
         evaluation=Evaluation(summary(figures), report.command, report.created[:10]),
         template=recipe.template,
+        calculate=recipe.calculate,
     )
     version = Version(
         name=recipe.name,

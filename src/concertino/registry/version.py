@@ -9,13 +9,16 @@ from msgspec import Struct, field
 from concertino.config import SkillCard
 from concertino.errors import RegistryCorrupt
 from concertino.models.adapters import file_sha256
-from concertino.template import TEXT
 
 MANIFEST = "version.json"
 ADAPTER = "adapter"
 """The adapter's folder in a version's folder."""
 SHORT = 12
 """Digits of a content hash that name a folder."""
+
+_LATER = ("template", "calculate")
+"""Fields of a card that count for a version's name only where they are set."""
+_BARE = SkillCard("", "", "")
 
 
 class SourceFile(Struct, frozen=True):
@@ -91,8 +94,9 @@ def content_hash(version: Version) -> str:
     """The name that a version's content gives it: SHA-256 over its files' paths and hashes, in order."""
     bare = msgspec.structs.replace(version, version="", created="")
     record = msgspec.to_builtins(bare, order="deterministic")
-    if version.card.template == TEXT:
-        del record["card"]["template"]  # versions of before this field keep their names
+    for later in _LATER:  # versions of before these fields keep their names
+        if getattr(version.card, later) == getattr(_BARE, later):
+            del record["card"][later]
     own = hashlib.sha256(msgspec.json.encode(record)).hexdigest()
     lines = sorted(f"{path} {digest}\n" for path, digest in (*version.files.items(), (MANIFEST, own)))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

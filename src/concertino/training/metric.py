@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from concertino.datasets.folder import Row
 from concertino.datasets.shell import same_command
+from concertino.datasets.values import same_values
 from concertino.programs.reading import read_program
 from concertino.programs.sandbox import passes
 from concertino.recipe import Metric
@@ -24,6 +25,8 @@ def _right(metric: Metric, answer: str, row: Row) -> bool:
     if metric is Metric.TESTS:
         program = read_program(answer)
         return program is not None and passes(program, row.tests)
+    if metric is Metric.VALUES:
+        return same_values(answer, row.answer)
     known = row.labels or (row.answer,)
     return " ".join(answer.split()) in {" ".join(right.split()) for right in known}
 
