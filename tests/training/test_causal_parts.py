@@ -340,3 +340,14 @@ def test_tokens_are_those_of_llama_cpp(smol: Path) -> None:
         "x\r\n\xa0y",
     ]
     check_prompts(smol, format_of(load_base(smol)), texts, 1)
+
+
+def test_a_metric_on_few_rows_is_believed_within_its_error_only() -> None:
+    from concertino.training.causal import is_better
+
+    assert is_better(0.1, 2.0, None, 9.0, 48)
+    assert is_better(8 / 48, 0.796, 9 / 48, 0.813, 48)  # one row of 48 less, and surer of its words
+    assert not is_better(8 / 48, 0.83, 9 / 48, 0.813, 48)
+    assert not is_better(3 / 48, 0.7, 9 / 48, 0.813, 48)
+    assert is_better(18 / 48, 0.9, 9 / 48, 0.813, 48)
+    assert not is_better(0.80, 0.3, 0.86, 0.4, 200)

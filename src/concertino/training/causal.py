@@ -206,7 +206,7 @@ class _Run:
         state, metric = self.state, self.recipe.evaluation.metric
         reached = score(metric, self._say([row.text for row in self.dev]), self.dev)
         loss = self._dev_loss()
-        better = state.best is None or (reached, -loss) > (state.best, -state.best_loss)
+        better = is_better(reached, loss, state.best, state.best_loss, len(self.dev))
         if better:
             state.best, state.best_loss, state.best_step = reached, loss, state.step
             self.best_weights = weights_of(self.branches)
@@ -347,6 +347,18 @@ class _Run:
         )
         for line in supervised_spans(self.examples, self.format):
             self.note(f"  {line}")
+
+
+def is_better(reached: float, loss: float, best: float | None, best_loss: float, rows: int) -> bool:
+    """Whether weights with this metric and loss on `rows` dev rows are better than the best so far.
+
+    Metrics within one standard error of each other are equal, and the lower loss decides: the loss is a mean over many
+    tokens, the metric a share of few rows (the one-standard-error rule of Breiman et al. 1984).
+    """
+    if best is None:
+        return True
+    error = math.sqrt(best * (1 - best) / max(rows, 1))
+    return reached > best + error or (reached >= best - error and loss < best_loss)
 
 
 def _skill(recipe: Recipe, dataset: Dataset) -> SkillCard:
