@@ -2,9 +2,9 @@
 
     python bench/training.py --data-dir data --set nl2bash
 
-Both train the same base (SmolLM2-135M-Instruct, fp32) on the same rows with the same batch size, rank and prompts, in
-one process. The plain loop takes random batches, pads them to their longest row, and computes the logits of every
-token. Counted are real tokens, padding aside. Needs peft beside the train extra: pip install peft
+Both train the same base (SmolLM2-135M-Instruct) on the same rows with the same precision, batch size, rank and
+prompts, in one process. The plain loop takes random batches, pads them to their longest row, and computes the logits
+of every token. Counted are real tokens, padding aside. Needs peft beside the train extra: pip install peft
 """
 
 import argparse
@@ -102,8 +102,10 @@ def plain_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Na
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from concertino.training.lora import MODULES
+    from concertino.training.lora import MODULES, put_in_bf16
 
+    if arguments.precision == "bf16":
+        put_in_bf16(model)  # peft makes its own matrices fp32 by itself
     wrapped = get_peft_model(
         model,
         LoraConfig(
@@ -115,8 +117,6 @@ def plain_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Na
         ),
     )
     wrapped.train()
-    if arguments.precision == "bf16":
-        in_bf16(wrapped.base_model)  # peft keeps its own matrices in fp32 with autocast_adapter_dtype
     parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     order = list(range(len(examples)))
@@ -148,10 +148,10 @@ def factory_loop(model: Any, examples: list[Any], end: int, arguments: argparse.
     """The steps of `concertino train`."""
     from concertino.training.causal_data import epoch_batches
     from concertino.training.causal_step import Machine, Trainee, make_optimizer
-    from concertino.training.lora import attach, in_bf16
+    from concertino.training.lora import attach, put_in_bf16
 
     if arguments.precision == "bf16":
-        in_bf16(model)
+        put_in_bf16(model)
     attach(model, arguments.rank, 2.0 * arguments.rank, 0.0, 0)
     trainee, machine = Trainee(model), Machine()
     trainee.train()

@@ -37,7 +37,7 @@ class Method(StrEnum):
 
 
 class Precision(StrEnum):
-    """What a causal base is multiplied in while it is trained; the adapter's matrices are in fp32 always."""
+    """What a frozen base is multiplied in while its adapter is trained; the adapter's matrices are in fp32 always."""
 
     AUTO = "auto"
     """bf16 where the machine multiplies it natively (CUDA, AVX512-BF16, AMX, ARM's bf16), else fp32."""
@@ -82,6 +82,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     label: str = ""
     """The field with the label, or with the list of labels, or with the answer, or a template of the one label or
     answer; empty for rows without one."""
+    rename: dict[str, str] = {}
+    """Label in the file -> label of the skill, for files whose names are not those wanted; others stay."""
     group: str = ""
     """Rows with one value of this field stay in one part; empty: the text itself, or a document's path."""
     part: str = ""
@@ -140,7 +142,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     method: Method = Method.LORA
     """How the base is held meanwhile; causal only."""
     precision: Precision = Precision.AUTO
-    """What the base is multiplied in; causal only."""
+    """What the base is multiplied in meanwhile."""
     members: int = 1
     """Adapters trained with seeds of their own, whose answers are averaged; encoder only."""
     lexical: bool = True

@@ -8,7 +8,7 @@ import pytest
 from concertino.datasets import quality
 from concertino.errors import DataRefused
 
-from .making import curate, recipe, rows, write
+from .making import curate, recipe, rows, sentences, write
 
 JSONL = {"path": "a.jsonl"}
 
@@ -51,6 +51,15 @@ def test_a_template_joins_fields_and_lists_and_needs_all_of_them(tmp_path: Path)
     made = curate(tmp_path, recipe({**JSONL, "text": "{q}\n{c}"}))
     assert all(row.text.endswith("\none two") for row in made.rows())
     assert made.counts.reasons == {"field missing": 1}
+
+
+def test_labels_of_a_file_with_other_names_become_those_of_the_skill(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", rows(40, ("up", "down", "still")))
+    made = curate(tmp_path, recipe({"path": "a.jsonl", "rename": {"up": "good", "down": "up"}}))
+    first = {row.text: row.labels for row in made.rows()}
+    expected = ("good", "up", "still")
+    assert first == {text: (expected[n % 3],) for n, text in enumerate(sentences(40))}
+    assert made.dataset.labels == ("good", "still", "up")
 
 
 def test_a_label_seen_once_is_dropped_and_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.training import tiny
 pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
-ADAPTER = "adapter/adapter_model.safetensors"
+ADAPTER = "peft/adapter_model.safetensors"
 
 WORKER = """
 import sys
@@ -62,7 +62,11 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
     assert (tmp_path / "run" / "curves.png").is_file()
     manifest = read_adapter(tmp_path / "run" / "adapter")
     assert (manifest.engine, manifest.base, manifest.base_sha256) == ("causal", "tiny", result.base_sha256)
-    assert set(manifest.files) == {"adapter.gguf", "adapter_config.json", "adapter_model.safetensors"}
+    assert set(manifest.files) == {"adapter.gguf"}
+    assert {path.name for path in (tmp_path / "run" / "peft").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
     told = json.loads((tmp_path / "run" / "training.json").read_text())
     assert told["tokens"] == result.tokens > 0
     assert told["recipe_digest"] == tiny.recipe(epochs=10).training_digest

@@ -71,6 +71,22 @@ def test_logits_at_supervised_places_give_the_loss_of_all_logits(base: Any) -> N
     assert float(mine.detach()) == pytest.approx(float(theirs.detach()), rel=1e-5)
 
 
+def test_what_all_rows_begin_with_is_read_once_and_never_a_place_that_predicts(base: Any) -> None:
+    from concertino.training.causal_data import Example
+    from concertino.training.causal_step import shared_prefix, tensors
+
+    def example(ids: str, prompt: int) -> Example:
+        return Example(tuple(map(ord, ids)), prompt, 1.0, Row("r", ids))
+
+    assert shared_prefix([example("aabcX", 4), example("aabdY", 4), example("aaccZ", 4)]) == 2
+    assert shared_prefix([example("aaaX", 3), example("aaaaaX", 5)]) == 2  # the third a of the first predicts X
+    assert shared_prefix([example("abX", 2), example("cbX", 2)]) == 0
+    assert shared_prefix([example("aabX", 3)]) == 0
+    asked = format_of(base)
+    batch = tensors([asked.example(row, row.labels[0]) for row in tiny.pets(6)], asked.end, "cpu")
+    assert batch["shared"] > len(SKILL.instruction) / 4  # the instruction is most of it
+
+
 def test_the_fused_branch_has_the_values_and_gradients_of_the_plain_sum() -> None:
     import torch
 

@@ -29,16 +29,17 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
-        labels = (fill(fields, source.label).strip(),) if "{" in source.label else _labels(fields, source.label)
+        labels = _labels(fields, source.label, source.rename)
     if source.group:
         group = str(value_in(fields, source.group))
     given = fields.get("id", "")
     return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "")
 
 
-def _labels(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = value_in(fields, name)
-    found = {_label(item, name) for item in (value if isinstance(value, list) else [value])}
+def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:
+    value = fill(fields, name).strip() if "{" in name else value_in(fields, name)
+    read = (_label(item, name) for item in (value if isinstance(value, list) else [value]))
+    found = {renamed.get(label, label) for label in read}
     found.discard("")
     if not found:
         raise FieldsProblem("no label", f"field {name!r} is empty")

@@ -18,11 +18,12 @@ from concertino.config import SkillCard
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.errors import ConfigurationError
 from concertino.models.adapters import AdapterManifest
-from concertino.recipe import Method, Precision, Recipe
+from concertino.recipe import Method, Recipe
 from concertino.training.causal_data import Example, PromptFormat, epoch_batches, make_examples, supervised_spans
 from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
 from concertino.training.metric import score
+from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
 from concertino.training.result import TrainingResult, library_versions, write_result
 
@@ -94,11 +95,8 @@ class _Run:
         model = loaded.model
         if self.plan.method is Method.QLORA:
             lora.in_four_bits(model)
-        self.precision = self.plan.precision
-        if self.precision is Precision.AUTO:
-            self.precision = Precision.BF16 if lora.multiplies_bf16(self.machine.device) else Precision.FP32
-        if self.precision is Precision.BF16:
-            lora.in_bf16(model)
+        if in_bf16(self.plan.precision, self.machine.device):
+            lora.put_in_bf16(model)
         self.branches = lora.attach(model, self.plan.rank, self.alpha, self.plan.dropout, self.plan.seed)
         trainee = Trainee(model, self.plan.label_smoothing)
         optimizer = make_optimizer([p for p in trainee.parameters() if p.requires_grad], self.plan)

@@ -13,6 +13,8 @@ from concertino.training.causal_check import Asked, agreement
 from concertino.training.gguf_base import CausalBase
 
 ADAPTER, UNCHECKED = "adapter", "adapter.unchecked"
+PEFT = "peft"
+"""Folder beside the adapter with its PEFT form, for engines other than llama.cpp."""
 
 
 def export(
@@ -26,18 +28,21 @@ def export(
     note: Callable[[str], None],
     threads: int = 0,
 ) -> float | None:
-    """Write both forms of an adapter to `folder / adapter`; the share of answers that llama.cpp gave as torch did.
+    """Write an adapter for llama.cpp to `folder / adapter` and its PEFT form to `folder / peft`.
 
-    `asked` is what torch was asked and said, `end` the token that ends a turn. None comes back where the base has no
-    GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
+    A family that has no GGUF form here has the PEFT form as its adapter too. `asked` is what torch was asked and said,
+    `end` the token that ends a turn. Gives the share of answers that llama.cpp gave as torch did; None where the base
+    has no GGUF file to try the adapter on. Raises TrainingRefused on disagreement, DiskFull.
     """
     gguf_export.refuse_without_room(folder, gguf_export.bytes_needed(weights), "The adapter")
     unchecked, place = folder / UNCHECKED, folder / ADAPTER
     shutil.rmtree(unchecked, ignore_errors=True)
-    gguf_export.export_peft(weights, base, manifest.base, manifest.alpha, unchecked)
+    gguf_export.export_peft(weights, base, manifest.base, manifest.alpha, folder / PEFT)
     equal = None
     if base.architecture in gguf_export.FAMILIES:
         gguf_export.export_gguf(weights, base, manifest.alpha, unchecked / gguf_export.GGUF)
+    else:
+        shutil.copytree(folder / PEFT, unchecked)
     if base.gguf is None or base.architecture not in gguf_export.FAMILIES:
         note("the base has no GGUF file that llama.cpp could be asked with: the adapter was not tried in it")
     else:

@@ -3,10 +3,16 @@
 Needs torch; imported by `training.causal` when a training begins.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from transformers import DynamicCache
+from transformers.models.llama.modeling_llama import LlamaModel
+
+CACHE = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
+"""What transformers calls a model's keys and values so far; its newer versions renamed it."""
 
 Forward = Callable[..., Any]
 """Calls the model: token ids, and Hugging Face's keyword arguments; gives its output."""
@@ -93,8 +99,6 @@ def _batch(
     allowed: LabelTokens | None,
     device: Any,
 ) -> list[list[int]]:
-    from transformers import DynamicCache
-
     longest = max(map(len, prompts))
     # Padding stands on the left, so that all prompts end, and all answers begin, in one column.
     ids = torch.tensor([[end] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
@@ -108,9 +112,9 @@ def _batch(
             ids,
             attention_mask=mask,
             position_ids=places,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{CACHE: cache},
         )
         logits = out.logits[:, -1].float()
         following = [_choice(logits[row], allowed, said[row]) if open_[row] else end for row in range(len(prompts))]

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers import DynamicCache
 
 from concertino.recipe import Training
 from concertino.training.causal_data import Example
+from concertino.training.causal_generate import CACHE
 
 CLIP = 1.0
 """Largest norm of a step's gradient."""
@@ -22,7 +24,8 @@ CLIP = 1.0
 class Trainee(torch.nn.Module):
     """A causal model as it is trained: given places and targets it returns the summed loss, else the model's output.
 
-    The vocabulary's logits, a fifth of a small model's arithmetic, are computed at the supervised places alone.
+    The vocabulary's logits, a fifth of a small model's arithmetic, are computed at the supervised places alone. The
+    first `shared` tokens, which are those of every row, are read once for all rows.
     """
 
     def __init__(self, model: Any, label_smoothing: float = 0.0) -> None:
@@ -31,24 +34,39 @@ class Trainee(torch.nn.Module):
         self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP shards by
         self._smoothing = label_smoothing
 
-    def forward(self, ids: Any, places: Any = None, targets: Any = None, weights: Any = None, **options: Any) -> Any:
+    def forward(
+        self, ids: Any, places: Any = None, targets: Any = None, weights: Any = None, shared: int = 0, **options: Any
+    ) -> Any:
         if places is None:
             return self.model(input_ids=ids, **options)
-        # Padding stands on the right, where causal attention never looks, so no mask is needed.
-        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = self._hidden(ids, shared)
         logits = self.model.get_output_embeddings()(hidden.flatten(0, 1)[places]).float()
         losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=self._smoothing)
         return (losses * weights).sum()
 
+    def _hidden(self, ids: Any, shared: int) -> Any:
+        """The last layer's output after the shared tokens, `[rows, longest - shared, width]`."""
+        # Padding stands on the right, where causal attention never looks, so no mask is needed.
+        if not shared:
+            return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        cache = DynamicCache()
+        kept = {CACHE: cache, "use_cache": True}
+        self.model.base_model(input_ids=ids[:1, :shared], **kept)
+        cache.batch_repeat_interleave(len(ids))  # the gradients of all rows meet in the one reading
+        return self.model.base_model(input_ids=ids[:, shared:], **kept).last_hidden_state
+
 
 def tensors(examples: Sequence[Example], pad: int, device: Any) -> dict[str, Any]:
-    """A batch for `Trainee`: ids `[rows, longest]`, and for each supervised token its place, id and weight."""
+    """A batch for `Trainee`: ids `[rows, longest]`, how many of them all rows share, and for each supervised token its
+    place after the shared ones, its id and its weight."""
     longest = max(len(example.ids) for example in examples)
+    shared = shared_prefix(examples)
     ids = [[*example.ids, *[pad] * (longest - len(example.ids))] for example in examples]
     places, targets, weights = [], [], []
     for row, example in enumerate(examples):
         for position in range(example.prompt, len(example.ids)):
-            places.append(row * longest + position - 1)  # a token is predicted at the place before it
+            # A token is predicted at the place before it.
+            places.append(row * (longest - shared) + position - 1 - shared)
             targets.append(example.ids[position])
             weights.append(example.weight)
     return {
@@ -56,7 +74,15 @@ def tensors(examples: Sequence[Example], pad: int, device: Any) -> dict[str, Any
         "places": torch.tensor(places, device=device),
         "targets": torch.tensor(targets, device=device),
         "weights": torch.tensor(weights, device=device),
+        "shared": shared,
     }
+
+
+def shared_prefix(examples: Sequence[Example]) -> int:
+    """Tokens with which every row begins, such as the instruction's, but none that a supervised one follows."""
+    first, last = min(example.ids for example in examples), max(example.ids for example in examples)
+    alike = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return min(alike, *(example.prompt - 1 for example in examples)) if len(examples) > 1 else 0
 
 
 def supervision(examples: Sequence[Example]) -> float:

@@ -23,6 +23,7 @@ from concertino.recipe import Recipe, Training
 from concertino.training.checkpoint import Checkpoints, Note, written_whole
 from concertino.training.encoder_loop import Example, log_probabilities, steps_of, train_member, value_of
 from concertino.training.lexical import fit_lexical
+from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
 from concertino.training.result import ADAPTER, TrainingResult, library_versions, write_result
 
@@ -56,7 +57,8 @@ def train(
     trained, logs = [], []
     for member in range(plan.members):
         torch.manual_seed(plan.seed + member)
-        model = model_type(shape, base.weights, len(labels), plan.rank, plan.alpha or 2 * plan.rank, plan.dropout)
+        alpha = plan.alpha or 2 * plan.rank
+        model = model_type(shape, base.weights, len(labels), plan.rank, alpha, plan.dropout, in_bf16(plan.precision))
         folder = run if plan.members == 1 else run / f"member-{member}"
         checkpoints = Checkpoints(folder / "checkpoints", plan.checkpoint_steps, identity, note)
         title = recipe.name if plan.members == 1 else f"{recipe.name}, member {member + 1} of {plan.members}"

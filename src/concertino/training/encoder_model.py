@@ -17,12 +17,16 @@ from concertino.backends.encoder.shape import MODULES, EncoderShape
 
 
 class LoraLinear(torch.nn.Module):
-    """`W x + b + scale B (A x)` with W and b frozen (Hu et al. 2021). B begins at zero, so training begins at W."""
+    """`W x + b + scale B (A x)` with W and b frozen (Hu et al. 2021). B begins at zero, so training begins at W.
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, rank: int, scale: float) -> None:
+    It multiplies in the type of what it is given: fp32, or bf16, for which it holds a copy of W.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, rank: int, scale: float, bf16: bool) -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("half", weight.bfloat16() if bf16 else None, persistent=False)
         outside, inside = weight.shape
         self.A = torch.nn.Parameter(torch.randn(inside, rank) / math.sqrt(inside))
         self.B = torch.nn.Parameter(torch.zeros(rank, outside))
@@ -30,17 +34,31 @@ class LoraLinear(torch.nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         flat = hidden.flatten(0, -2)
-        plain = functional.linear(flat, self.weight, self.bias)
-        return torch.addmm(plain, flat @ self.A, self.B, alpha=self.scale).unflatten(0, hidden.shape[:-1])
+        kind = flat.dtype
+        weight = self.weight if kind is torch.float32 else self.half
+        plain = functional.linear(flat, weight, self.bias.to(kind))
+        low = flat @ self.A.to(kind)
+        return torch.addmm(plain, low, self.B.to(kind), alpha=self.scale).unflatten(0, hidden.shape[:-1])
 
 
 class EncoderModel(torch.nn.Module):
-    """Token ids -> logits over labels. Only the LoRA matrices and the head are parameters."""
+    """Token ids -> logits over labels. Only the LoRA matrices and the head are parameters.
+
+    With `bf16` it is trained in bf16, and in fp32 it is asked, as when serving.
+    """
 
     def __init__(
-        self, shape: EncoderShape, weights: Path, labels: int, rank: int, alpha: float, dropout: float
+        self,
+        shape: EncoderShape,
+        weights: Path,
+        labels: int,
+        rank: int,
+        alpha: float,
+        dropout: float,
+        bf16: bool = False,
     ) -> None:
         super().__init__()
+        self.bf16 = bf16
         self.shape = shape
         self.dropout = dropout
         arrays = {name.removeprefix("bert."): value.float() for name, value in load_file(str(weights)).items()}
@@ -52,7 +70,7 @@ class EncoderModel(torch.nn.Module):
             for module, stem in MODULES.items():
                 name = f"encoder.layer.{layer}.{stem}"
                 self.linear[f"{layer}_{module}"] = LoraLinear(
-                    arrays[f"{name}.weight"], arrays[f"{name}.bias"], rank, alpha / rank
+                    arrays[f"{name}.weight"], arrays[f"{name}.bias"], rank, alpha / rank, bf16
                 )
         self.head = torch.nn.Linear(shape.width, labels)
         torch.nn.init.normal_(self.head.weight, std=0.02)
@@ -63,7 +81,8 @@ class EncoderModel(torch.nn.Module):
 
     def _norm(self, hidden: torch.Tensor, stem: str) -> torch.Tensor:
         weight, bias = self._frozen[f"{stem}.weight"], self._frozen[f"{stem}.bias"]
-        return functional.layer_norm(hidden, (self.shape.width,), weight, bias, self.shape.epsilon)
+        kind = hidden.dtype
+        return functional.layer_norm(hidden, (self.shape.width,), weight.to(kind), bias.to(kind), self.shape.epsilon)
 
     def _layer(self, index: int, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         def linear(module: str, source: torch.Tensor) -> torch.Tensor:
@@ -73,8 +92,8 @@ class EncoderModel(torch.nn.Module):
         def heads(values: torch.Tensor) -> torch.Tensor:
             return values.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2)
 
-        packed = [heads(linear(module, hidden)) for module in ("query", "key", "value")]
-        attended = functional.scaled_dot_product_attention(*packed, attn_mask=mask).transpose(1, 2).flatten(2)
+        query, key, value = (heads(linear(module, hidden)) for module in ("query", "key", "value"))
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
         name = f"encoder.layer.{index}"
         middle = self._norm(linear("output", attended) + hidden, f"{name}.attention.output.LayerNorm")
         narrow = linear("down", functional.gelu(linear("up", middle)))
@@ -89,10 +108,12 @@ class EncoderModel(torch.nn.Module):
         places = self._frozen["embeddings.position_embeddings.weight"][:longest]
         kind = self._frozen["embeddings.token_type_embeddings.weight"][0]
         hidden = self._norm(words + places + kind, "embeddings.LayerNorm")
+        if self.bf16 and self.training:
+            hidden = hidden.bfloat16()
         mask = kept.bool()[:, None, None, :]
         for index in range(self.shape.layers):
             hidden = self._layer(index, hidden, mask)
-        return (hidden * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
+        return (hidden.float() * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
 
     def forward(self, batch: Sequence[Sequence[int]]) -> torch.Tensor:
         pooled = functional.dropout(self.pooled(batch), self.dropout, self.training)

@@ -4,8 +4,6 @@ Needs torch; imported by `training.causal` when a training begins.
 """
 
 import math
-import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +13,6 @@ from concertino.errors import ConfigurationError, TrainingRefused
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Every linear layer of a block; never the embeddings or lm_head, which would bar swapping adapters while serving."""
-
-
-BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""How Linux names the instructions, on x86 and on ARM."""
 
 
 class LoraLinear(torch.nn.Module):
@@ -140,21 +134,10 @@ def gathered(parameter: Any) -> Any:
     return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
 
 
-def in_bf16(model: Any) -> None:
+def put_in_bf16(model: Any) -> None:
     """Put the weights of `model` in bf16, but not its buffers: rotary frequencies need all their bits."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def multiplies_bf16(device: Any) -> bool:
-    """Whether the machine has instructions for bf16 products; without them bf16 is slower than fp32."""
-    if device.type != "cpu":
-        return True
-    try:
-        flags = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text("ascii"), re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
-        return False
-    return flags is not None and bool(BF16_FLAGS & set(flags.group(1).split()))
 
 
 def in_four_bits(model: Any) -> None:
