@@ -30,8 +30,7 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
         if not answer:
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
-        one = "{" in source.label
-        labels = (fill(fields, source.label).strip(),) if one else _labels(fields, source.label, source.rename)
+        labels = _labels(fields, source.label, source.rename)
     if source.group:
         group = str(value_in(fields, source.group))
     tests = fill(fields, source.tests) if source.tests else ""
@@ -42,7 +41,7 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
 
 
 def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:
-    value = value_in(fields, name)
+    value = fill(fields, name).strip() if "{" in name else value_in(fields, name)
     read = (_label(item, name) for item in (value if isinstance(value, list) else [value]))
     found = {renamed.get(label, label) for label in read}
     found.discard("")
