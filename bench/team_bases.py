@@ -99,7 +99,7 @@ async def python_problems(backend: LlamaCppBackend, model: str, rows: list[dict[
 def solved(answer: str, row: dict[str, Any]) -> bool:
     """Whether the answer's program passes the problem's tests, as `concertino evaluate` would run them."""
     program, name = read_program(answer), row["entry_point"]
-    return program is not None and passes(program, f"from program import {name}\n{row['test']}\ncheck({name})\n")
+    return program is not None and passes(program, f"import program\n{row['test']}\ncheck(program.{name})\n")
 
 
 async def measure(model: str, path: Path, tasks: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

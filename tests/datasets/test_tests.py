@@ -9,7 +9,7 @@ SOURCE = {
     "path": "a.jsonl",
     "text": "prompt",
     "label": "{prompt}{body}",
-    "tests": "from program import {name}\n{test}\ncheck({name})\n",
+    "tests": "import program\n{test}\ncheck(program.{name})\n",
 }
 
 
@@ -32,9 +32,9 @@ def test_tests_and_answers_are_filled_in_from_fields(tmp_path: Path) -> None:
     assert len(made.rows()) == 10
     row = next(row for row in made.rows() if "add_one" in row.text)
     assert row.answer.endswith('number."""\n\treturn x + len(\'x\')')
-    assert row.tests.startswith("from program import add_one\n\n\nCASES")
+    assert row.tests.startswith("import program\n\n\nCASES")
     assert "{1: 2}\n\n\n\n\ndef check" in row.tests  # nothing of it is tidied
-    assert row.tests.endswith("check(add_one)\n")
+    assert row.tests.endswith("check(program.add_one)\n")
 
 
 def test_a_row_whose_tests_are_missing_or_empty_is_removed_and_said(tmp_path: Path) -> None:

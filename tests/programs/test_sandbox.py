@@ -266,6 +266,14 @@ def test_tests_may_expect_exceptions_by_their_class() -> None:
     assert run_tests(raising, expects.format("KeyError")).outcome is Outcome.ERROR
 
 
+def test_a_function_is_the_program_s_own_whatever_its_name() -> None:
+    tests = "import program\ndef check(candidate):\n    assert candidate(1) == 2\ncheck(program.{})\n"
+    for name in ("check", "sum", "program", "print"):
+        assert run_tests(f"def {name}(x):\n    return x + 1\n", tests.format(name)).outcome is Outcome.PASSED
+        assert run_tests(f"def {name}(x):\n    return x\n", tests.format(name)).outcome is Outcome.FAILED
+    assert run_tests("def other(): pass", tests.format("check")).outcome is Outcome.UNDEFINED
+
+
 def test_objects_of_the_program_can_be_made_and_called_but_are_equal_to_nothing() -> None:
     stack = "class Stack:\n    def __init__(self): self.kept = []\n    def push(self, x): self.kept.append(x)\n"
     tests = "from program import Stack\ns = Stack()\ns.push((1, 2))\nassert s.kept == [(1, 2)]\n"

@@ -26,6 +26,7 @@ def carried(value: Any) -> Any:
     [
         None, True, 0, -(2**70), 10**9000, 0.1, float("inf"), 1 + 2j, "ä\n\ud800", b"\x00\xff", [], [1, [2]],
         (), (1, (2,)), set(), {1, (2, 3)}, frozenset({1}), {}, {1: {"a": (None,)}, (1, 2): []}, range(1, 9, 2),
+        int, [ValueError],
     ],
     ids=lambda value: str(value)[:20].encode("ascii", "replace").decode() if not isinstance(value, int) else "number",
 )  # fmt: skip
@@ -55,7 +56,7 @@ def test_what_is_no_plain_data_is_a_number() -> None:
     assert carried([object()]) == [("stands for", 7)]
 
 
-@pytest.mark.parametrize("data", [{}, {"a": 1, "b": 2}, {"eval": "1"}])
+@pytest.mark.parametrize("data", [{}, {"a": 1, "b": 2}, {"eval": "1"}, {"type": "eval"}, {"type": "X"}])
 def test_other_json_is_no_value(data: Any) -> None:
     with pytest.raises(ValueError, match="value"):
         decode(data, int)

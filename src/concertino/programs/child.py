@@ -242,7 +242,7 @@ def _tested(code: str, caller: Caller) -> tuple[Outcome, str]:
             return Outcome.MEMORY, _where(error)
         if error is caller.raised:
             return Outcome.ERROR, _where(error)
-        if isinstance(error, ImportError) and caller.undefined:
+        if isinstance(error, ImportError | AttributeError) and caller.undefined:
             return Outcome.UNDEFINED, caller.undefined
         return Outcome.FAILED, _where(error)
     return (Outcome.PASSED, "") if caller.calls else (Outcome.UNTESTED, "the tests never call the program")

@@ -4,6 +4,7 @@ Equality is decided among the tests, on values made anew there, so that no `__eq
 Standard library only.
 """
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ def encode(value: Any, number_of: Callable[[Any], int]) -> Any:
         return {"bytes": value.hex()}
     if isinstance(value, range):
         return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, type) and value.__module__ == "builtins":
+        return {"type": value.__name__}
     if isinstance(value, list):
         return [encode(item, number_of) for item in value]
     for kind in (tuple, set, frozenset):
@@ -55,6 +58,8 @@ def decode(data: Any, object_of: Callable[[int], Any]) -> Any:
         return made[kind]([decode(item, object_of) for item in inside])
     if kind == "object":
         return object_of(inside)
+    if kind == "type" and isinstance(getattr(builtins, inside, None), type):
+        return getattr(builtins, inside)
     if kind == "int":
         return int(inside, 16)
     if kind == "complex":

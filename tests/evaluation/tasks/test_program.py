@@ -100,6 +100,6 @@ def test_the_canonical_solutions_pass() -> None:
     problems = [json.loads(line) for line in path.read_text("utf-8").splitlines()][::40]
     for problem in problems:
         name, code = problem["entry_point"], problem["prompt"] + problem["canonical_solution"]
-        tests = f"from program import {name}\n{problem['test']}\ncheck({name})\n"
+        tests = f"import program\n{problem['test']}\ncheck(program.{name})\n"
         verdict = run_tests(code, tests)
         assert verdict.outcome is Outcome.PASSED, (problem["task_id"], verdict)
