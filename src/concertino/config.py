@@ -103,9 +103,6 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True):
     summary: str
     command: str = ""
     date: str = ""
-    quality: float | None = None
-    """Share of right answers (0 to 1), where specialists of one domain were measured alike: the router's trade-off
-    prefers the higher one."""
 
 
 class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,6 +161,9 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float = 0.2
     max_tokens: int = 512
     price: Price = Price()
+    quality: float | None = None
+    """Share of right answers (0 to 1), where specialists of one domain were measured alike: the choice between them
+    prefers the higher one."""
     evaluation: Evaluation | None = None
 
     @property

@@ -24,9 +24,8 @@ def law_firm() -> list[dict[str, Any]]:
     """A dear and good lawyer, a cheap one nearly as good, and a free generalist."""
 
     def card(name: str, price: float, quality: float | None, **more: Any) -> dict[str, Any]:
-        shown = {"summary": "A test.", "quality": quality} if quality is not None else None
         about = {"name": name, "description": name, "backend": "echo", "model": "echo", "compliance": ["on_prem"]}
-        return about | {"price": {"prompt": price, "completion": price}, "evaluation": shown} | more
+        return about | {"price": {"prompt": price, "completion": price}, "quality": quality} | more
 
     return [
         card("general", 0.1, None),

@@ -4,7 +4,7 @@ The router has said what the request is about; here it is settled who answers th
 candidate with a predicted quality, a price and, once it has answered something, a time:
 
 quality   how well it fits (1 for who serves the domain, `GENERALIST` for the team's default, the router's probability
-          for others) times the figure of its card's evaluation, where there is one
+          for others) times its card's `quality`, where there is one
 price     of the tokens that the request has and the answer is expected to have, at the card's price
 time      until the first token of a stream, or the last of a whole answer, by the running estimate
 
@@ -92,14 +92,13 @@ def _candidates(
             fit = 1.0
         else:
             fit = GENERALIST if name == settings.default else decision.scores.get(name, 0.0)
-        figure = card.evaluation.quality if card.evaluation else None
         speed = speeds.get(name)
         asked = request.sampling.max_tokens
         most = asked if isinstance(asked, int) else card.max_tokens
         tokens = min(most, speed.answer_tokens) if speed else most
         price = len(request.text) / CHARACTERS_PER_TOKEN * card.price.prompt + tokens * card.price.completion
         seconds = speed.seconds(None if request.limits.first_token else tokens) if speed else None
-        found.append(Candidate(name, fit * (1.0 if figure is None else figure), price / 1e6, seconds))
+        found.append(Candidate(name, fit * (1.0 if card.quality is None else card.quality), price / 1e6, seconds))
     return found
 
 

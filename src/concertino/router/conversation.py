@@ -63,8 +63,9 @@ class ConversationRouter:
         rankings: list[Ranking | None] = [None] * len(read)
         turns = [user_turns(conversation) for conversation in read]
         single = [place for place, found in enumerate(turns) if len(found) < 2]
-        for place, ranking in zip(single, self.router.rank([read[place] for place in single]), strict=True):
-            rankings[place] = ranking
+        if single:
+            for place, ranking in zip(single, self.router.rank([read[place] for place in single]), strict=True):
+                rankings[place] = ranking
         for place, places in enumerate(turns):
             if rankings[place] is None:
                 rankings[place] = self._follow(read[place], places)
