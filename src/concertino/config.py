@@ -50,6 +50,15 @@ class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = field(default_factory=dict)
     default: str = "general"
     """The specialist that answers when the router is unsure or nobody serves the domain."""
+    conversations: bool = True
+    """Follow conversations turn by turn. False leaves it to the router what it makes of several turns."""
+    hand_over_price: float = 0.0
+    """A conversation goes to another specialist only where that one's probability exceeds the present one's by more
+    than this (0 to 1)."""
+    quality_share: float = 0.9
+    """`auto` takes the cheapest specialist with at least this share of the best one's predicted quality."""
+    cheap_share: float = 0.5
+    """The same for `auto:cheap`; for `auto:best` it is 1."""
 
 
 class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,6 +167,9 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float = 0.2
     max_tokens: int = 512
     price: Price = Price()
+    quality: float | None = None
+    """Share of right answers (0 to 1), where specialists of one domain were measured alike: the choice between them
+    prefers the higher one."""
     evaluation: Evaluation | None = None
 
     @property
@@ -317,6 +329,9 @@ def _check(settings: Settings, source: str) -> None:
                 refuse(f"specialists.{card.name}.skills.{skill.name}.calculate", "only free text is calculated.")
     if settings.specialists and settings.router.default not in names:
         refuse("router.default", f"no specialist {settings.router.default!r}; choose one of: {', '.join(names)}.")
+    for setting in ("hand_over_price", "quality_share", "cheap_share"):
+        if not 0 <= (share := getattr(settings.router, setting)) <= 1:
+            refuse(f"router.{setting}", f"{share} must lie between 0 and 1.")
     for tenant, allowed in settings.policy.tenants.items():
         for name in set(allowed) - set(names):
             refuse(f"policy.tenants.{tenant}", f"no specialist {name!r}; choose from: {', '.join(names)}.")

@@ -97,11 +97,23 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     top_logprobs: int = 0
 
 
+class Limits(Struct, frozen=True, omit_defaults=True):
+    """What a caller allows an answer of `auto` to take."""
+
+    max_latency_ms: float | None = None
+    """Until the first token of a stream, or the last of a whole answer."""
+    max_cost: float | None = None
+    """In the currency of the cards' prices."""
+    first_token: bool = False
+    """Whether the answer is streamed, so that the first token counts."""
+
+
 class Request(Struct, frozen=True):
     """A chat request as the team understands it, whichever protocol it came in by.
 
-    `model` is `auto`, a specialist's name, or `specialist/skill`. `tools`, `tool_choice` and `response_format` stay
-    in their OpenAI form; `extra` keeps fields that Concertino does not know, for engines that may.
+    `model` is `auto`, `auto:cheap`, `auto:best`, a specialist's name, or `specialist/skill`. `tools`, `tool_choice`
+    and `response_format` stay in their OpenAI form; `extra` keeps fields that Concertino does not know, for engines
+    that may.
     """
 
     messages: tuple[Message, ...]
@@ -111,6 +123,7 @@ class Request(Struct, frozen=True):
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = Limits()
 
     @property
     def text(self) -> str:
@@ -155,6 +168,9 @@ class Ranking(Struct, frozen=True):
     confidence: float
     domain: str | None
     reason: str
+    earlier: tuple[str | None, ...] = ()
+    """The domain of each earlier turn of the user's, where the router follows conversations; None where it abstained
+    or did not read it."""
 
 
 class Referral(Struct, frozen=True):
@@ -178,6 +194,10 @@ class Decision(Struct, frozen=True):
     scores: dict[str, float] = field(default_factory=dict)
     verdict: Verdict = Verdict(eligible=())
     referral: Referral | None = None
+    domain: str | None = None
+    """What the router says that the request is about; None where it was not asked or abstained."""
+    earlier: tuple[str, ...] = ()
+    """The specialist of each earlier turn of the user's, as the router finds it again from the conversation."""
 
 
 class Usage(Struct, frozen=True):

@@ -89,7 +89,18 @@ def test_tools_and_schemas_are_refused_where_the_engine_has_none(client: openai.
 
 def test_models_lists_the_router_specialists_skills_and_embedders(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
-    expected = ["auto", "general", "code", "legal", "legal/overruling", "finance", "medical", "echo-embedding"]
+    expected = [
+        "auto",
+        "auto:cheap",
+        "auto:best",
+        "general",
+        "code",
+        "legal",
+        "legal/overruling",
+        "finance",
+        "medical",
+        "echo-embedding",
+    ]
     assert names == expected
     assert client.models.retrieve("legal/overruling").id == "legal/overruling"
     with pytest.raises(openai.NotFoundError, match="nobody"):

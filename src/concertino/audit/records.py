@@ -109,7 +109,8 @@ class Encoder:
 
     def _model(self, record: Begin, verdict: Verdict | None) -> str:
         """The model asked for, in clear only where it is a name of the team: the field is free text to a caller."""
-        known = {"auto", *(verdict.eligible if verdict else ()), *(verdict.excluded if verdict else ())}
+        known = {"auto", "auto:cheap", "auto:best"}
+        known |= {*(verdict.eligible if verdict else ()), *(verdict.excluded if verdict else ())}
         name, _, skill = record.model.partition("/")
         if record.decision:
             known.add(record.decision.specialist)

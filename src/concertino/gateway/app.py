@@ -84,7 +84,7 @@ class Endpoint:
             raise ShuttingDown("The gateway is shutting down. Send the request to another, or try again in a moment.")
         if self.method == "POST" and self.service.in_flight >= settings.max_in_flight:
             raise Overloaded(f"{settings.max_in_flight} requests are being answered. Try again in a second.")
-        call = Call(self.service, self.keys, principal, request_id, body, scope["path"], sender)
+        call = Call(self.service, self.keys, principal, request_id, body, scope["path"], sender, headers)
         work = asyncio.ensure_future(self._handle(call))
         gone = asyncio.ensure_future(_until_disconnect(receive))
         self.service.work.add(work)

@@ -37,6 +37,8 @@ class Call(Struct, frozen=True):
     body: bytes
     path: str
     send: Send
+    headers: dict[bytes, str] = msgspec.field(default_factory=dict)
+    """By lower-case name."""
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises InvalidRequest that says where it breaks."""

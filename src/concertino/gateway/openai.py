@@ -6,7 +6,7 @@ import msgspec
 
 from concertino.errors import UnknownModel
 from concertino.gateway.call import Call, Reply, header_pairs
-from concertino.gateway.openai_request import Chat, parse_chat, parse_embeddings
+from concertino.gateway.openai_request import Chat, parse_chat, parse_embeddings, with_limits
 from concertino.gateway.openai_response import (
     ChunkWriter,
     completion,
@@ -18,7 +18,7 @@ from concertino.orchestrator.run import Run
 
 async def chat_completions(call: Call) -> Reply | None:
     """`POST /v1/chat/completions`, streamed and whole."""
-    chat = parse_chat(call.json())
+    chat = parse_chat(with_limits(call.json(), call.headers))
     async with call.service.answering(chat.request, call.principal, call.request_id) as run:
         if chat.stream:
             await _stream(call, chat, run)
@@ -91,6 +91,8 @@ def _models(call: Call) -> list[dict[str, Any]]:
         }
 
     rows = [row("auto", "router", "The router chooses the specialist for each request.")]
+    rows.append(row("auto:cheap", "router", "Like auto; less quality is accepted for a lower price."))
+    rows.append(row("auto:best", "router", "Like auto; the price does not count."))
     for specialist in call.service.pool:
         card = specialist.card
         rows.append(

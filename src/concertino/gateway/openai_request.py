@@ -1,13 +1,14 @@
 """The OpenAI chat and embeddings bodies -> our own nouns. What cannot be honoured is refused in words."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from concertino.errors import InvalidRequest, UnsupportedParameter
-from concertino.types import ContentPart, Message, Request, Role, Sampling
+from concertino.types import ContentPart, Limits, Message, Request, Role, Sampling
 
 _IGNORED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
@@ -27,15 +28,25 @@ _REFUSED = {
 }
 
 
+_LIMIT_HEADERS = {
+    "max_latency_ms": b"x-concertino-max-latency-ms",
+    "max_cost": b"x-concertino-max-cost",
+}
+"""For clients that cannot add a field to the body."""
+
+
 class StreamOptions(Struct, frozen=True):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
 class OwnOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """The `concertino` field: what only this endpoint understands. `decision` puts the Decision into the body."""
+    """The `concertino` field: what only this endpoint understands. `decision` puts the Decision into the body;
+    the others are limits that the choice of a specialist keeps."""
 
     decision: bool = False
+    max_latency_ms: float | None = None
+    max_cost: float | None = None
 
 
 class ChatBody(Struct, frozen=True):
@@ -89,6 +100,7 @@ def parse_chat(raw: dict[str, Any]) -> Chat:
         tools=_tools(body.tools),
         tool_choice=body.tool_choice,
         response_format=_response_format(body.response_format),
+        limits=_limits(body),
         extra={name: raw[name] for name in raw.keys() - _KNOWN - _IGNORED - _REFUSED.keys()},
     )
     return Chat(
@@ -147,6 +159,32 @@ def _sampling(body: ChatBody) -> Sampling:
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0,
     )
+
+
+def with_limits(raw: dict[str, Any], headers: Mapping[bytes, str]) -> dict[str, Any]:
+    """The body with the limits that its headers set; what the body itself says counts more. Raises InvalidRequest."""
+    own = raw.get("concertino", {})
+    given: dict[str, float] = {}
+    for name, header in _LIMIT_HEADERS.items():
+        if (text := headers.get(header)) is None:
+            continue
+        try:
+            given[name] = float(text)
+        except ValueError as error:
+            said = header.decode()
+            raise InvalidRequest(f"The header {said} is {text[:40]!r}, but must be a number.", param=said) from error
+    if not given or not isinstance(own, dict):
+        return raw
+    return {**raw, "concertino": {**given, **own}}
+
+
+def _limits(body: ChatBody) -> Limits:
+    own = body.concertino
+    for name in ("max_latency_ms", "max_cost"):
+        _within(f"concertino.{name}", getattr(own, name), 0, 1e9)
+    if own.max_latency_ms is None and own.max_cost is None:
+        return Limits()
+    return Limits(own.max_latency_ms, own.max_cost, first_token=bool(body.stream))
 
 
 def _or_unset(value: Any) -> Any | UnsetType:

@@ -7,7 +7,7 @@ import msgspec
 from concertino.backends.base import Health
 from concertino.errors import InvalidRequest
 from concertino.gateway.call import Call, Reply
-from concertino.gateway.openai_request import parse_chat
+from concertino.gateway.openai_request import parse_chat, with_limits
 from concertino.gateway.openai_response import decision_headers
 from concertino.telemetry.metrics import CONTENT_TYPE
 
@@ -20,7 +20,7 @@ async def route(call: Call) -> Reply:
         if not isinstance(text, str):
             raise InvalidRequest("'text' must be a string.", param="text")
         raw["messages"] = [{"role": "user", "content": text}]
-    decision = await call.service.decide(parse_chat(raw).request, call.principal)
+    decision = await call.service.decide(parse_chat(with_limits(raw, call.headers)).request, call.principal)
     return Reply.json(msgspec.to_builtins(decision), headers=decision_headers(decision))
 
 

@@ -1,5 +1,7 @@
 """Verdict and ranking -> Decision: which specialist answers, and the reason in words."""
 
+from msgspec import structs
+
 from concertino.specialists.pool import Pool, Target
 from concertino.types import Decision, Ranking, Tier, Verdict
 
@@ -21,6 +23,18 @@ def only_candidate(verdict: Verdict) -> Decision:
 
 def ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Decision:
     """The best eligible specialist for what the router says. Scores of excluded specialists are not shown."""
+    decision = _ranked(pool, ranking, verdict, default)
+    earlier = tuple(_server(pool, domain, default) for domain in ranking.earlier)
+    return structs.replace(decision, domain=ranking.domain, earlier=earlier)
+
+
+def _server(pool: Pool, domain: str | None, default: str) -> str:
+    """Who answered a turn of a domain."""
+    able = pool.serving(domain) if domain is not None else []
+    return able[0] if able else default
+
+
+def _ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Decision:
     scores = dict.fromkeys(verdict.eligible, 0.0)
     for domain, score in ranking.scores.items():
         for name in pool.serving(domain):

@@ -10,14 +10,21 @@ from msgspec import structs
 from concertino import plugins
 from concertino.config import BackendSettings, Settings
 from concertino.errors import ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
-from concertino.orchestrator import choice, scope
+from concertino.orchestrator import choice, scope, tradeoff
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
-from concertino.specialists.pool import Pool, Target
+from concertino.router.conversation import ConversationRouter
+from concertino.specialists import handover
+from concertino.specialists.pool import CHOSEN, Pool, Target
 from concertino.specialists.prompts import check_supported
+from concertino.telemetry.speed import Speeds
 from concertino.types import Decision, Principal, Request, Verdict
 
 LOCAL = Principal()
+
+LONG_HISTORY = 16.0
+"""How many times the longest context a conversation may be estimated at whose history can be shortened. Policy reads
+all of it, so there is a limit."""
 
 _READ_AT_ONCE = 4
 """Texts whose detectors run at once. The rest wait their turn before their deadline begins: a text in a large batch
@@ -32,6 +39,7 @@ class Decider:
         self.pool = pool
         self.policy = policy
         self.router = router
+        self.speeds = Speeds()
         self._turn = asyncio.Semaphore(_READ_AT_ONCE)
 
     def over(self, pool: Pool) -> "Decider":
@@ -64,8 +72,30 @@ class Decider:
                 verdict = found[place]
                 assert isinstance(verdict, Verdict)
                 found[place] = choice.ranked(self.pool, ranking, verdict, self.settings.router.default)
-        decided = [item for item in found if not isinstance(item, Verdict)]
+        decided = [
+            item if isinstance(item, ConcertinoError) else self._settled(request, item)
+            for item, request in zip(found, requests, strict=True)
+            if not isinstance(item, Verdict)
+        ]
         return await scope.refer(decided, requests, self.pool, self.router)
+
+    def _settled(self, request: Request, decision: Decision) -> Decision | ConcertinoError:
+        """The decision with quality, price and time weighed, and what is left out of a long conversation."""
+        if request.model not in CHOSEN:
+            return decision
+        try:
+            settled = tradeoff.settle(self.pool, request, decision, self.settings.router, self.speeds)
+        except InvalidRequest as error:
+            return error
+        return self._with_length(request, settled)
+
+    def _with_length(self, request: Request, decision: Decision) -> Decision:
+        """The same decision; its reason says where earlier turns are left out to fit the specialist's context."""
+        gone = handover.fitting(request, self.pool.get(decision.specialist).card)
+        if not gone:
+            return decision
+        said = f"{decision.reason} The oldest {handover.times(gone, 'exchange')} left out to fit its context."
+        return structs.replace(decision, reason=said)
 
     async def _without_router(self, request: Request, principal: Principal) -> Decision | ConcertinoError | Verdict:
         """The Decision where there is nothing to choose; else the verdict, for the router to choose within."""
@@ -74,7 +104,7 @@ class Decider:
                 raise InvalidRequest("messages is empty. Send at least one message.", param="messages")
             target = self._target(request)
             async with self._turn:
-                verdict = await self.policy.evaluate(request, principal)
+                verdict = await self.policy.evaluate(request, principal, _fewest_characters(request))
             if target is not None:
                 self.policy.check(verdict, target.specialist.card.name)
                 return choice.pinned(target, verdict)
@@ -90,14 +120,23 @@ class Decider:
         named = [target.specialist] if target else list(self.pool)
         if target is not None:
             check_supported(target.specialist, request)
+            tradeoff.refuse_limits(request)
         limit = max(specialist.card.context_tokens for specialist in named)
         tokens = len(request.text) / CHARACTERS_PER_TOKEN
-        if tokens > FAR_OVER * limit:
+        most = LONG_HISTORY if target is None and _fewest_characters(request) else FAR_OVER
+        if tokens > most * limit:
             raise ContextTooLong(
                 f"The conversation is about {tokens:.0f} tokens and {request.model!r} reads {limit}. Shorten it.",
                 param="messages",
             )
         return target
+
+
+def _fewest_characters(request: Request) -> int | None:
+    """Characters of a conversation that must fit, where its history may be shortened; None where it is one exchange."""
+    if request.model not in CHOSEN or len(handover.exchanges(request.messages)) < 2:
+        return None
+    return handover.least(request.messages)
 
 
 def make_decider(settings: Settings, pool: Pool) -> Decider:
@@ -109,6 +148,8 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
         raise ConfigurationError(
             f"router.options: {error}. docs/routing.md lists them.", param="router.options"
         ) from error
+    if settings.router.conversations:
+        router = ConversationRouter(router, settings.router.hand_over_price)
     return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router)
 
 

@@ -83,7 +83,8 @@ class Run:
     async def _open(self) -> None:
         while True:
             specialist = self.target.specialist
-            stream = specialist.backend.generate(generation_for(self.target, self.request))
+            generation = generation_for(self.target, self.request, self.decision.earlier)
+            stream = specialist.backend.generate(generation)
             self._stream = stream
             try:
                 self._first = await anext(stream)

@@ -14,7 +14,7 @@ from concertino.orchestrator.decider import LOCAL, Decider
 from concertino.orchestrator.grounding import Grounder
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
-from concertino.specialists.pool import AUTO, Pool, Target, close_all
+from concertino.specialists.pool import CHOSEN, Pool, Target, close_all
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
 
@@ -186,6 +186,10 @@ class Service:
                 finally:
                     await run.close()
                     self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
+                    if outcome is Outcome.COMPLETED and run.decision.skill is None:
+                        decider.speeds.observe(
+                            run.answered_by, run.first_token_s, time.monotonic() - started, run.usage.completion_tokens
+                        )
                     await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
 
     @contextmanager
@@ -205,7 +209,7 @@ class Service:
         assert target is not None
         default = self.settings.router.default
         other = default in decision.verdict.eligible and default != decision.specialist
-        fallbacks = [Target(pool.get(default))] if other and request.model == AUTO else []
+        fallbacks = [Target(pool.get(default))] if other and request.model in CHOSEN else []
         return Run(
             request_id, request, decision, target, fallbacks, pool.escalation(target, default) if other else None
         )

@@ -67,14 +67,17 @@ class Policy:
         """Give the detectors' threads back."""
         self._pool.close()
 
-    async def evaluate(self, request: Request, principal: Principal) -> Verdict:
-        """Who may see the request. Never raises for an empty field: `eligible` is then empty, see `refuse`."""
+    async def evaluate(self, request: Request, principal: Principal, characters: int | None = None) -> Verdict:
+        """Who may see the request. Never raises for an empty field: `eligible` is then empty, see `refuse`.
+
+        `characters` must fit a specialist's context, where that is less than all text because it may be shortened.
+        """
         text = everything(request)
         found = await self._detect(text)
         facts = _facts(request, principal, found)
         excluded: dict[str, str] = {}
         for specialist in self._specialists:
-            reason = self._objection(specialist, facts, len(text))
+            reason = self._objection(specialist, facts, len(text) if characters is None else characters)
             if reason:
                 excluded[specialist.name] = reason
         eligible = tuple(item.name for item in self._specialists if item.name not in excluded)

@@ -13,6 +13,9 @@ from concertino.config import BackendSettings, Settings, SkillCard, SpecialistCa
 from concertino.errors import UnknownModel
 
 AUTO = "auto"
+CHEAP, BEST = "auto:cheap", "auto:best"
+CHOSEN = frozenset({AUTO, CHEAP, BEST})
+"""Models that leave the choice of the specialist to the router."""
 ESCALATE = "escalate"
 GGUF_ADAPTER = "adapter.gguf"
 """The file of an adapter folder that llama.cpp loads; where there is one, no other engine runs the folder."""
@@ -99,8 +102,8 @@ class Pool:
         return [card.name for card in self.settings.specialists if domain in card.serves]
 
     def target(self, model: str) -> Target | None:
-        """What a request's `model` names, or None for `auto`. Raises UnknownModel with the nearest name."""
-        if model == AUTO:
+        """What a request's `model` names, None where the router chooses. Raises UnknownModel with the nearest name."""
+        if model in CHOSEN:
             return None
         name, _, skill_name = model.partition("/")
         specialist = self._specialists.get(name)
@@ -123,7 +126,7 @@ class Pool:
 
     def names(self) -> list[str]:
         """Every name that `model` may take, `auto` first."""
-        listed = [AUTO]
+        listed = [AUTO, CHEAP, BEST]
         for card in self.settings.specialists:
             listed.append(card.name)
             listed.extend(f"{card.name}/{skill.name}" for skill in card.skills)

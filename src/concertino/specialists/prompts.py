@@ -1,18 +1,24 @@
 """A chat request as a generation for one specialist: its system message, its defaults, what its engine can do."""
 
+from collections.abc import Sequence
+
 from msgspec import UNSET, structs
 
 from concertino.backends.base import Capability, Generation
 from concertino.errors import UnsupportedParameter
-from concertino.specialists.pool import Specialist, Target
+from concertino.specialists.handover import fitting, marked, shortened
+from concertino.specialists.pool import CHOSEN, Specialist, Target
 from concertino.specialists.skills import skill_generation
 from concertino.types import Message, Request, Role
 
 _INSTRUCTING = (Role.SYSTEM, Role.DEVELOPER)
 
 
-def generation_for(target: Target, request: Request) -> Generation:
-    """What the target's backend is asked to run. Raises UnsupportedParameter, naming the field and who could do it."""
+def generation_for(target: Target, request: Request, earlier: Sequence[str] = ()) -> Generation:
+    """What the target's backend is asked to run. Raises UnsupportedParameter, naming the field and who could do it.
+
+    `earlier` names who answered the earlier turns of a conversation that the router follows.
+    """
     specialist = target.specialist
     check_supported(specialist, request)
     if target.skill is not None:
@@ -25,9 +31,12 @@ def generation_for(target: Target, request: Request) -> Generation:
         max_tokens=card.max_tokens if request.sampling.max_tokens is UNSET else request.sampling.max_tokens,
         temperature=card.temperature if request.sampling.temperature is UNSET else request.sampling.temperature,
     )
+    messages = _with_system(card.system, request.messages)
+    if request.model in CHOSEN:
+        messages = shortened(marked(messages, earlier, card.name), fitting(request, card))
     return Generation(
         model=card.model,
-        messages=_with_system(card.system, request.messages),
+        messages=messages,
         sampling=sampling,
         adapter=card.adapter,
         response_format=_constraining(request),
