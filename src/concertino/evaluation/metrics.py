@@ -32,8 +32,8 @@ class Bin(Struct, frozen=True):
 
 
 def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
-    """Whether an answer is right: one of the row's labels, the row's text, its command in form, its values, or a program
-    that passes its tests."""
+    """Whether an answer is right: one of the row's labels, its text, its command in form, its values, or a program that
+    passes its tests."""
     if answer is None:
         return False
     if metric is Metric.EXACT:
