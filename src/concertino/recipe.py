@@ -199,7 +199,8 @@ class EvaluationPlan(Struct, frozen=True, forbid_unknown_fields=True):
     generalist: str = "qwen2.5-coder-1.5b-instruct"
     """The model of the catalogue that is prompted for comparison."""
     generalist_rows: int = 100
-    """Test rows on which the prompted models are run; the specialist and the classical baselines see all."""
+    """Test rows on which the prompted models are run; the specialist and the classical baselines see all. Of texts of
+    other domains a causal specialist sees as many."""
     selection_rows: int = 24
     """Dev rows on which the generalist's prompt is chosen."""
     shots: int = 5

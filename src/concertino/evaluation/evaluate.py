@@ -181,6 +181,8 @@ class _Evaluation:
 
     async def _outside(self, specialist: Specialist, inside: Answered, calibration: Calibration) -> OutOfScope | None:
         texts = [row.text for row in self.dataset.rows(Part.BACKGROUND) if row.group == Part.TEST]
+        if specialist.costly:
+            texts = texts[: self.recipe.evaluation.generalist_rows]
         scores = inside.scores
         if not texts or scores is None:
             return None

@@ -42,6 +42,11 @@ class Specialist:
         self.skill = recipe.card(labels)
         self.cache = cache
 
+    @property
+    def costly(self) -> bool:
+        """Whether a language model answers, at a hundred times the cost of an encoder."""
+        return self.card.backend != ENGINES["encoder"]
+
     async def answer(self, texts: Sequence[str], who: str, note: Note, *, tuned: bool = True) -> list[Prediction]:
         """One prediction a text; `tuned=False` asks the base without the adapter."""
         card = self.card if tuned else structs.replace(self.card, adapter=None)
