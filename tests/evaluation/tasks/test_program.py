@@ -14,7 +14,7 @@ from concertino.evaluation.tasks.program import ProgramTask, barriers_line, left
 from concertino.evaluation.tasks.text import TextTask
 from concertino.programs.outcome import Barrier, Outcome
 from concertino.programs.sandbox import Verdict, run_tests
-from concertino.recipe import load_recipe
+from concertino.recipe import Metric, load_recipe
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "code" / "python.yaml"
 TESTS = "from program import f\nassert f(2) == 4\n"
@@ -80,8 +80,6 @@ def test_where_no_row_is_left_nothing_is_measured() -> None:
 
 def test_rows_of_other_tasks_are_not_looked_at() -> None:
     plain = [Row(str(n), "t", answer="x") for n in range(3)]
-    from concertino.recipe import Metric
-
     assert usable_rows(TextTask("p", Metric.EXACT), plain, 2, print) == (plain[:2], [])
 
 
@@ -95,11 +93,13 @@ def test_a_missing_barrier_is_told_in_the_report(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif("CONCERTINO_DATA_DIR" not in os.environ, reason="needs the development data")
 def test_the_canonical_solutions_pass() -> None:
-    """Every 40th of MBPP's; all but those with objects of their own classes in the tests do."""
+    """Every 40th of MBPP's, but for those that fail in plain Python too (bench/programs.py)."""
     path = Path(os.environ["CONCERTINO_DATA_DIR"]) / "code" / "mbpp.jsonl"
     problems = [json.loads(line) for line in path.read_text("utf-8").splitlines()][::40]
+    failed = set()
     for problem in problems:
         name, code = problem["entry_point"], problem["prompt"] + problem["canonical_solution"]
-        tests = f"import program\n{problem['test']}\ncheck(program.{name})\n"
-        verdict = run_tests(code, tests)
-        assert verdict.outcome is Outcome.PASSED, (problem["task_id"], verdict)
+        verdict = run_tests(code, f"import program\n{problem['test']}\ncheck(program.{name})\n")
+        if verdict.outcome is not Outcome.PASSED:
+            failed.add(problem["task_id"])
+    assert failed == {"MBPP/601"}  # its tests name a class that they do not have
