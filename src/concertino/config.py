@@ -51,6 +51,24 @@ class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The specialist that answers when the router is unsure or nobody serves the domain."""
 
 
+class WorkflowSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done with a request to `auto` that asks several specialists for something."""
+
+    enabled: bool = True
+    planner: str = "segments"
+    """`segments`: the request's own sentences and list items are its parts. `model`: the generalist plans."""
+    answer: str = "parts"
+    """`parts`: the answers one after another, each under a heading. `composed`: the generalist writes one of them."""
+    max_parts: int = 6
+    """2 to 6. What is asked beyond them is left out, and the answer says so."""
+    concurrency: int = 2
+    """Parts of one request that run at once. An engine of llama.cpp has four places for all requests."""
+    deadline_s: float = 120.0
+    """Parts that are not done by then are told as late; never more than 0.9 of `gateway.request_timeout_s`."""
+    max_tokens: int = 2048
+    """Tokens that all parts of a request may write together; a smaller `max_tokens` of the request comes first."""
+
+
 class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What policy looks for, and who may see it."""
 
@@ -187,6 +205,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where models, keys and the audit log live; empty means CONCERTINO_HOME, or ~/.concertino."""
     gateway: GatewaySettings = GatewaySettings()
     router: RouterSettings = RouterSettings()
+    workflow: WorkflowSettings = WorkflowSettings()
     policy: PolicySettings = PolicySettings()
     audit: AuditSettings = AuditSettings()
     database_url: str = ""
@@ -286,8 +305,8 @@ def _check(settings: Settings, source: str) -> None:
     for name in names:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
             refuse("specialists", f"{name!r} is not a usable name; use lower-case letters, digits, '.', '_' and '-'.")
-        if name == "auto":
-            refuse("specialists", "'auto' is the router's own name; call the specialist something else.")
+        if name in ("auto", "several"):
+            refuse("specialists", f"{name!r} is the router's own name; call the specialist something else.")
         if names.count(name) > 1:
             refuse("specialists", f"{name!r} is declared twice; give each specialist a name of its own.")
     for card in settings.specialists:
@@ -307,6 +326,15 @@ def _check(settings: Settings, source: str) -> None:
                 refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
     if settings.specialists and settings.router.default not in names:
         refuse("router.default", f"no specialist {settings.router.default!r}; choose one of: {', '.join(names)}.")
+    workflow = settings.workflow
+    for field_name, one, other in (("planner", "segments", "model"), ("answer", "parts", "composed")):
+        if (value := getattr(workflow, field_name)) not in (one, other):
+            refuse(f"workflow.{field_name}", f"{value!r} must be {one} or {other}.")
+    if not 2 <= workflow.max_parts <= 6:
+        refuse("workflow.max_parts", f"{workflow.max_parts} must lie between 2 and 6.")
+    for field_name in ("concurrency", "deadline_s", "max_tokens"):
+        if not getattr(workflow, field_name) > 0:
+            refuse(f"workflow.{field_name}", f"{getattr(workflow, field_name)} must be above 0.")
     for tenant, allowed in settings.policy.tenants.items():
         for name in set(allowed) - set(names):
             refuse(f"policy.tenants.{tenant}", f"no specialist {name!r}; choose from: {', '.join(names)}.")

@@ -10,7 +10,7 @@ from msgspec import structs
 from concertino import plugins
 from concertino.config import BackendSettings, Settings
 from concertino.errors import ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
-from concertino.orchestrator import choice, scope
+from concertino.orchestrator import choice, compound, scope
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool, Target
@@ -65,7 +65,9 @@ class Decider:
                 assert isinstance(verdict, Verdict)
                 found[place] = choice.ranked(self.pool, ranking, verdict, self.settings.router.default)
         decided = [item for item in found if not isinstance(item, Verdict)]
-        return await scope.refer(decided, requests, self.pool, self.router)
+        decided = await scope.refer(decided, requests, self.pool, self.router)
+        workflow, default = self.settings.workflow, self.settings.router.default
+        return await compound.divide(decided, requests, self.pool, self.router, workflow, default)
 
     async def _without_router(self, request: Request, principal: Principal) -> Decision | ConcertinoError | Verdict:
         """The Decision where there is nothing to choose; else the verdict, for the router to choose within."""
