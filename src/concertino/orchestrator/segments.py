@@ -70,8 +70,8 @@ _CONTINUES = re.compile(
 """How a sentence begins that only says more about what was asked before it."""
 _LEANS = re.compile(
     r"\b(?:it|its|them|their|those|both|everything|the (?:above|former|latter|previous|answers?|results?|summary)"
-    r"(?! of\b)|(?:do|does|did|is|was|can|could|would|about|with|from|use|turn|make|explain|translate|summari[sz]e|rewrite) "
-    r"(?:this|that)|(?:this|that)(?=\W*$|[?.,;!]))\b",
+    r"(?! of\b)|(?:do|does|did|is|was|can|could|would|about|with|from|use|turn|make|explain|translate|summari[sz]e|"
+    r"rewrite) (?:this|that)|(?:this|that)(?=\W*$|[?.,;!]))\b",
     re.IGNORECASE,
 )
 _LEANS_ON_ALL = re.compile(
@@ -226,12 +226,12 @@ def _pieces(text: str) -> Iterator[_Piece]:
 
 def _with_stems(pieces: list[_Piece]) -> list[_Piece]:
     """A sentence that choices follow asks which of them is right, whatever its words."""
-    after = [*pieces[1:], None]
+    after = (*pieces[1:], None)
     return [
         structs.replace(piece, asks=True, continues=False)
         if other is not None and other.choice and not piece.material
         else piece
-        for piece, other in zip(pieces, after, strict=True)
+        for piece, other in zip(pieces, after, strict=False)
     ]
 
 

@@ -195,6 +195,7 @@ class Service:
                     raise
                 finally:
                     await run.close()
+                    self.metrics.count_parts(run.answer().parts)
                     self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
                     await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
 

@@ -212,7 +212,7 @@ class Workflow:
                 work.shown = len(work.text)
             if not over:
                 break
-            pieces.append(workflow_text.ending(work.report(), work.why, cut=work.cut, said=bool(work.text)))
+            pieces.append(workflow_text.ending(work.report(), work.text, work.why, cut=work.cut))
             self._current += 1
         return pieces
 
@@ -237,14 +237,16 @@ class Workflow:
             yield text
 
     async def _compose(self, whole: _Work) -> None:
-        given = [Answered(work.task, work.specialist, work.text) for work in self._works if work.text]
+        useful = (PartState.COMPLETED, PartState.LATE)
+        given = [Answered(work.task, work.specialist, work.text) for work in self._works if work.state in useful]
         turn = self.request.messages[-1].text
         messages = workflow_text.composition(turn, [(one.task.text, one.text) for one in given])
         try:
             async with asyncio.timeout_at(self._deadline):
                 run = await self._runs.composition(messages, given, self._left())
                 await self._read(whole, run)
-            whole.state = PartState.COMPLETED
+            cut = run.finish_reason is FinishReason.LENGTH
+            whole.state = PartState.FAILED if cut else PartState.COMPLETED
         except (ConcertinoError, TimeoutError):
             whole.state = PartState.FAILED  # nothing is lost: the parts are there
         self._extra = _sum(self._extra, whole.usage)
@@ -319,8 +321,9 @@ class Workflow:
         return BackendTimeout(f"It was not done within the {self._deadline_s:g} s that the whole request has.")
 
     def _share(self) -> int:
-        """Tokens that one part may write."""
-        return max(1, self._most() // len(self._works))
+        """Tokens that one part may write; half of all are kept for a composition, which says everything again."""
+        shares = len(self._works) * (2 if self._settings.answer == "composed" else 1)
+        return max(1, self._most() // shares)
 
     def _most(self) -> int:
         asked = self.request.sampling.max_tokens

@@ -28,12 +28,12 @@ def title(task: str) -> str:
     return line[:1].upper() + line[1:_TITLE].rsplit(" ", 1)[0] + " ..."
 
 
-def ending(part: Part, why: str, *, cut: bool, said: bool) -> str:
-    """What follows a part's answer: where it is missing or broken off, the reason."""
+def ending(part: Part, text: str, why: str, *, cut: bool) -> str:
+    """What follows a part's answer `text`: where it is missing or broken off, the reason."""
+    fence = "\n```" if text.count("```") % 2 else ""  # or the rest would stand in the code
     if part.state is PartState.COMPLETED:
-        return "\n\n*Cut off: the tokens of this part are used up.*\n\n" if cut else "\n\n"
-    what = "Broken off" if said else "Not answered"
-    return f"{chr(10) * 2 if said else ''}*{what}: {why}*\n\n"
+        return f"{fence}\n\n*Cut off: the tokens of this part are used up.*\n\n" if cut else f"{fence}\n\n"
+    return f"{fence}\n\n*Broken off: {why}*\n\n" if text else f"*Not answered: {why}*\n\n"
 
 
 def closing(parts: Sequence[Part], reasons: dict[int, str], left_out: int) -> str:
