@@ -232,7 +232,7 @@ async def test_what_is_left_out_is_told(make: Make) -> None:
     assert "One more thing that was asked is not answered: 2 parts are the most." in answer.text
 
 
-async def test_a_fault_of_ours_in_a_part_is_no_answer(make: Make) -> None:
+async def test_a_fault_of_ours_in_a_part_is_no_answer(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     service = make()
 
     async def wrong(*_: Any) -> Any:
@@ -240,7 +240,7 @@ async def test_a_fault_of_ours_in_a_part_is_no_answer(make: Make) -> None:
 
     async with service.answering(ask("What is a lien?")):
         pass
-    service._grounder.ground = wrong  # type: ignore[method-assign]
+    monkeypatch.setattr(service._grounder, "ground", wrong)
     with pytest.raises(ZeroDivisionError):
         await service.answer(ask(THREE))
     assert service.in_flight == 0
