@@ -94,7 +94,7 @@ class Workflow:
         self._current = 0
         self._started = time.monotonic()
         self._deadline_s = deadline_s
-        self._deadline = asyncio.get_running_loop().time() + deadline_s
+        self._deadline = 0.0
 
     @property
     def answered_by(self) -> str:
@@ -126,6 +126,7 @@ class Workflow:
 
     async def open(self) -> None:
         """Plan, begin, and wait for the first text of any part. Raises the first failure when all parts failed."""
+        self._deadline = asyncio.get_running_loop().time() + self._deadline_s
         if self._plan is not None:
             try:
                 async with asyncio.timeout_at(self._deadline):
