@@ -2,14 +2,17 @@
 
     python bench/conductor.py recognise --data-dir DIR [--rows 2000]
     python bench/conductor.py plans     --data-dir DIR [--requests 24]
-    python bench/conductor.py answers   --data-dir DIR [--requests 40] [--out FILE]
+    python bench/conductor.py answers   --data-dir DIR [--requests 40] [--composed] [--out FILE]
+    python bench/conductor.py report    --data-dir DIR --requests N --out FILE
 
 `recognise` counts single questions of each domain that are taken for several, and assembled requests that are not.
 `plans` compares the generalist's plans with those of the segments. `answers` asks the team (`auto`) and the generalist
 alone for the same assembled requests, checks each part by a program, and counts processor time of this process and its
-engines. Parts are Python problems (MBPP, run against their tests), exam questions of law, medicine and business (MMLU,
-the letter) and school problems (GSM8K, the number), joined by connecting words or written as a list; a request has two
-or three, of different domains and with at most one letter.
+engines; `report` says again what `answers` has kept.
+
+Parts are Python problems (MBPP, run against their tests), exam questions of law, medicine and business (MMLU, the
+letter) and school problems (GSM8K, the number), joined by connecting words or written as a list; a request has two or
+three, of different domains and with at most one letter.
 """
 
 import argparse
@@ -62,9 +65,9 @@ class Item:
             mine = [block for block in blocks if re.search(rf"def {self.row['entry_point']}\b", block)]
             return any(passes(f"```python\n{block}```", self.row) for block in mine)
         if self.domain == "general":
-            found = re.findall(r"Result\W{0,6}\$?(-?[\d,]+(?:\.\d+)?)", answer)
+            found = re.findall(r"(?:Result[*\s:]{0,6}|boxed\{)\\?\$?(-?\d[\d,]*(?:\.\d+)?)", answer)
             wanted = self.row["answer"].split("####")[1].strip().replace(",", "")
-            return bool(found) and float(found[-1].replace(",", "") or "nan") == float(wanted)
+            return bool(found) and float(found[-1].replace(",", "")) == float(wanted)
         said = re.findall(r"(?:Choice|[Aa]nswer)(?: is)?\W{0,6}([A-D])\b", answer)
         return bool(said) and said[-1] == self.row["answer"]
 
@@ -222,11 +225,25 @@ async def answers(data: Path, count: int, out: str, composed: bool) -> None:
                 }
             rows.append(row)
             print(number, row["domains"], [row[m]["right"] for m in ("auto", "general")], file=sys.stderr, flush=True)
-            if out:
-                Path(out).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+            keep(rows, out)
     finally:
         await service.close()
     report(rows)
+
+
+def keep(rows: list[dict[str, Any]], out: str) -> None:
+    """After each request, so that a run that was stopped can be reported."""
+    if out:
+        Path(out).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+def checked_again(rows: list[dict[str, Any]], data: Path, count: int) -> list[dict[str, Any]]:
+    """Kept answers against the checks of today; `count` must be that of the run."""
+    for row, (text, parts) in zip(rows, assembled(data, count), strict=False):
+        assert row["request"] == text, "kept by a run with another --requests"
+        for model in ("auto", "general"):
+            row[model]["right"] = [part.right(row[model]["text"]) for part in parts]
+    return rows
 
 
 def report(rows: list[dict[str, Any]]) -> None:
@@ -270,12 +287,13 @@ def main() -> None:
     parser.add_argument("--composed", action="store_true", help="let the generalist compose the team's answers")
     parser.add_argument("--out", default="")
     arguments = parser.parse_args()
-    if arguments.what == "report":
-        report(json.loads(Path(arguments.out).read_text("utf-8")))
-        return
     if not arguments.data_dir:
         parser.error("give --data-dir or set CONCERTINO_DATA_DIR")
     data = Path(arguments.data_dir)
+    if arguments.what == "report":
+        kept = json.loads(Path(arguments.out).read_text("utf-8"))
+        report(checked_again(kept, data, arguments.requests))
+        return
     if arguments.what == "recognise":
         asyncio.run(recognise(data, arguments.rows, 200))
     elif arguments.what == "plans":

@@ -7,7 +7,7 @@ from concertino.types import Message, Part, PartState, Role
 
 _TITLE = 80
 _SPACE = re.compile(r"\s+")
-_MARKS = re.compile(r"[`#*_\[\]<>|]+")
+_MARKS = re.compile(r"[`#*<>|]+")
 
 _COMPOSE = """\
 You are given a request and answers to its parts by specialists. Write one answer to the request from them. Keep what \
