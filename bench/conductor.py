@@ -5,7 +5,8 @@
     python bench/conductor.py answers   --data-dir DIR [--requests 40] [--composed] [--out FILE]
     python bench/conductor.py report    --data-dir DIR --requests N --out FILE
 
-`recognise` counts single questions of each domain that are taken for several, and assembled requests that are not.
+`recognise` counts single questions of each domain that are taken for several, and assembled requests that are not, and
+does both for requests that were written by hand (`compound_requests.jsonl`).
 `plans` compares the generalist's plans with those of the segments. `answers` asks the team (`auto`) and the generalist
 alone for the same assembled requests, checks each part by a program, and counts processor time of this process and its
 engines; `report` says again what `answers` has kept.
@@ -147,6 +148,18 @@ async def recognise(data: Path, rows: int, count: int) -> None:
         whole += decision.plan is not None
         exact += decision.plan is not None and len(decision.plan.tasks) == len(parts)
     print(f"assembled requests: {cases}; recognised {whole} ({whole / cases:.3f}), all parts apart {exact}")
+    written = rows_of(Path(__file__).with_name("compound_requests.jsonl"))
+    decisions = await decider.decide_many([asked(row["text"]) for row in written])
+    for compound in (True, False):
+        mine = [
+            (row, item) for row, item in zip(written, decisions, strict=True) if bool(row["specialists"]) is compound
+        ]
+        divided = sum(item.plan is not None for _, item in mine)
+        right = sum(
+            [task.specialist for task in item.plan.tasks] == row["specialists"] for row, item in mine if item.plan
+        )
+        kind = "compound" if compound else "single, of several sentences"
+        print(f"hand-written, {kind}: {len(mine)}; divided {divided}, each part at its specialist {right}")
 
 
 def fits(decision: Decision, parts: list[Item]) -> bool:

@@ -86,8 +86,7 @@ async def test_a_part_that_builds_on_another_is_given_its_answer(
     make: Make, asked: list[tuple[str, Generation]]
 ) -> None:
     await make(how={"medical": {"answers": ["Rest and water."]}}).answer(ask(FOUR))
-    who, generation = asked[-1]
-    assert who == "medical"
+    (generation,) = [one for who, one in asked if who == "medical" and len(one.messages) > 1]
     assert [(message.role, message.text.strip()) for message in generation.messages] == [
         (Role.USER, "what helps against a fever?"),
         (Role.ASSISTANT, "Rest and water."),

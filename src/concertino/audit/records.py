@@ -94,7 +94,6 @@ class Encoder:
             "outcome": record.outcome.value,
             "answered_by": record.answered_by,
             "sources": list(record.sources),
-            "parts": [msgspec.to_builtins(part) | {"task": self._words(part.task)} for part in record.parts],
             "usage": msgspec.to_builtins(record.usage),
             "finish_reason": record.finish_reason.value if record.finish_reason else None,
             # A code is a stable word; anything else came from elsewhere and may quote.
@@ -102,7 +101,13 @@ class Encoder:
             "duration_s": round(record.duration_s, 6),
             "first_token_s": None if record.first_token_s is None else round(record.first_token_s, 6),
             **self._content("output", record.output),
+            **self._parts(record.parts),
         }
+
+    def _parts(self, parts: tuple[Part, ...]) -> dict[str, Any]:
+        """Only a compound request has the field."""
+        told = [msgspec.to_builtins(part) | {"task": self._words(part.task)} for part in parts]
+        return {"parts": told} if told else {}
 
     def _content(self, name: str, content: bytes) -> dict[str, Any]:
         fields: dict[str, Any] = {f"{name}_digest": self.digest(content), f"{name}_bytes": len(content)}
