@@ -14,6 +14,7 @@ _ORDER = (
     "GatewaySettings",
     "BackendSettings",
     "RouterSettings",
+    "WorkflowSettings",
     "PolicySettings",
     "AuditSettings",
     "KeySettings",

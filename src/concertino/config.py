@@ -16,8 +16,9 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
+from concertino.config_check import check
 from concertino.errors import ConfigurationError
-from concertino.template import TEXT, problem_with
+from concertino.template import TEXT
 
 CONFIG_NAME = "concertino.yaml"
 DEFAULT_TEAM = "default_team.yaml"
@@ -59,6 +60,24 @@ class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`auto` takes the cheapest specialist with at least this share of the best one's predicted quality."""
     cheap_share: float = 0.5
     """The same for `auto:cheap`; for `auto:best` it is 1."""
+
+
+class WorkflowSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done with a request to `auto` that asks several specialists for something."""
+
+    enabled: bool = True
+    planner: str = "segments"
+    """`segments`: the request's own sentences and list items are its parts. `model`: the generalist plans."""
+    answer: str = "parts"
+    """`parts`: the answers one after another, each under a heading. `composed`: the generalist writes one of them."""
+    max_parts: int = 6
+    """2 to 6. What is asked beyond them is left out, and the answer says so."""
+    concurrency: int = 2
+    """Parts of one request that run at once. An engine of llama.cpp has four places for all requests."""
+    deadline_s: float = 120.0
+    """Parts that are not done by then are told as late; never more than 0.9 of `gateway.request_timeout_s`."""
+    max_tokens: int = 2048
+    """Tokens that all parts of a request may write together; a smaller `max_tokens` of the request comes first."""
 
 
 class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -205,6 +224,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where models, keys and the audit log live; empty means CONCERTINO_HOME, or ~/.concertino."""
     gateway: GatewaySettings = GatewaySettings()
     router: RouterSettings = RouterSettings()
+    workflow: WorkflowSettings = WorkflowSettings()
     policy: PolicySettings = PolicySettings()
     audit: AuditSettings = AuditSettings()
     database_url: str = ""
@@ -278,7 +298,7 @@ def build(raw: dict[str, Any], source: str) -> Settings:
     except msgspec.ValidationError as error:
         sentence, where = explain(str(error), Settings, "docs/configuration.md")
         raise ConfigurationError(f"{source}: {sentence}", param=where) from error
-    _check(settings, source)
+    check(settings, source)
     return settings
 
 
@@ -292,57 +312,6 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{source} must be a mapping of settings, but is a {type(raw).__name__}.")
     return raw
-
-
-def _check(settings: Settings, source: str) -> None:
-    """What types alone cannot say: names that must be unique, references that must resolve, ranges."""
-
-    def refuse(where: str, what: str) -> None:
-        raise ConfigurationError(f"{source}: {where}: {what}", param=where)
-
-    names = [card.name for card in settings.specialists]
-    for name in names:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-            refuse("specialists", f"{name!r} is not a usable name; use lower-case letters, digits, '.', '_' and '-'.")
-        if name == "auto":
-            refuse("specialists", "'auto' is the router's own name; call the specialist something else.")
-        if names.count(name) > 1:
-            refuse("specialists", f"{name!r} is declared twice; give each specialist a name of its own.")
-    for card in settings.specialists:
-        if card.backend not in settings.backends:
-            known = ", ".join(sorted(settings.backends)) or "none"
-            refuse(f"specialists.{card.name}.backend", f"no backend {card.backend!r}; declared backends: {known}.")
-        for field_name, words in (("knowledge", ("off", "optional", "required")), ("scope", ("off", "note", "strict"))):
-            if (value := getattr(card, field_name)) not in words:
-                refuse(f"specialists.{card.name}.{field_name}", f"{value!r} must be one of: {', '.join(words)}.")
-        for skill in card.skills:
-            if skill.backend and skill.backend not in settings.backends:
-                refuse(f"specialists.{card.name}.skills.{skill.name}.backend", f"no backend {skill.backend!r}.")
-            if skill.on_low_confidence not in ("abstain", "escalate"):
-                where = f"specialists.{card.name}.skills.{skill.name}.on_low_confidence"
-                refuse(where, f"{skill.on_low_confidence!r} must be abstain or escalate.")
-            if problem := problem_with(skill.template):
-                refuse(f"specialists.{card.name}.skills.{skill.name}.template", f"{skill.template!r}: {problem}")
-            if skill.labels and skill.json_schema:
-                refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
-            if skill.calculate and (skill.labels or skill.json_schema):
-                refuse(f"specialists.{card.name}.skills.{skill.name}.calculate", "only free text is calculated.")
-    if settings.specialists and settings.router.default not in names:
-        refuse("router.default", f"no specialist {settings.router.default!r}; choose one of: {', '.join(names)}.")
-    for setting in ("hand_over_price", "quality_share", "cheap_share"):
-        if not 0 <= (share := getattr(settings.router, setting)) <= 1:
-            refuse(f"router.{setting}", f"{share} must lie between 0 and 1.")
-    for tenant, allowed in settings.policy.tenants.items():
-        for name in set(allowed) - set(names):
-            refuse(f"policy.tenants.{tenant}", f"no specialist {name!r}; choose from: {', '.join(names)}.")
-    for embedding in settings.embeddings:
-        if embedding.backend not in settings.backends:
-            refuse(f"embeddings.{embedding.model}", f"no backend {embedding.backend!r}.")
-    for key in settings.keys:
-        if not re.fullmatch(r"[0-9a-f]{64}", key.sha256):
-            refuse(f"keys.{key.id}", "sha256 must be 64 hexadecimal digits; make one with `concertino keys create`.")
-    if not 0 <= settings.gateway.port <= 65535:
-        refuse("gateway.port", f"{settings.gateway.port} is not a port; use 1 to 65535, or 0 for a free one.")
 
 
 def _path_of(message: str) -> str | None:

@@ -28,6 +28,8 @@ class Tier(StrEnum):
     """The linear head was sure."""
     DEFAULT = "default"
     """The router was unsure and abstained to the generalist."""
+    SEVERAL = "several"
+    """The request asks several specialists for something; `Decision.plan` says whom for what."""
 
 
 class FinishReason(StrEnum):
@@ -44,6 +46,29 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class PlannedBy(StrEnum):
+    """Who divided a request into parts."""
+
+    SEGMENTS = "segments"
+    """Its own sentences and list items."""
+    MODEL = "model"
+    """The generalist."""
+
+
+class PartState(StrEnum):
+    """How far a part of a compound request is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """Its specialist could not answer, or policy does not let anybody see what it builds on."""
+    LATE = "late"
+    """The deadline of the whole request came first; what was written until then is kept."""
+    SKIPPED = "skipped"
+    """It builds on a part that has no answer."""
 
 
 class FunctionCall(Struct, frozen=True):
@@ -183,6 +208,34 @@ class Referral(Struct, frozen=True):
     """True where the referral is the whole answer, false where it stands before one."""
 
 
+class SubTask(Struct, frozen=True):
+    """One part of a compound request: what is asked of whom, after which other parts.
+
+    `id` counts from 1 in the order of the answer; `depends_on` holds ids whose answers this part is given.
+    """
+
+    id: int
+    text: str
+    specialist: str
+    depends_on: tuple[int, ...] = ()
+    confidence: float = 1.0
+    """The router's, in this part's domain."""
+    reason: str = ""
+
+
+class Plan(Struct, frozen=True):
+    """A compound request as a graph of at most six parts. `left_out` counts what was asked beyond them."""
+
+    tasks: tuple[SubTask, ...]
+    left_out: int = 0
+    planned_by: PlannedBy = PlannedBy.SEGMENTS
+
+    @property
+    def specialists(self) -> tuple[str, ...]:
+        """Who is asked, in the order of the parts, each once."""
+        return tuple(dict.fromkeys(task.specialist for task in self.tasks))
+
+
 class Decision(Struct, frozen=True):
     """Who answers, how sure, which tier decided, and why. `/v1/route`, headers and audit all show this object."""
 
@@ -198,6 +251,8 @@ class Decision(Struct, frozen=True):
     """What the router says that the request is about; None where it was not asked or abstained."""
     earlier: tuple[str, ...] = ()
     """The specialist of each earlier turn of the user's, as the router finds it again from the conversation."""
+    plan: Plan | None = None
+    """For a compound request, whose `specialist` is then `several`."""
 
 
 class Usage(Struct, frozen=True):
@@ -210,6 +265,18 @@ class Usage(Struct, frozen=True):
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+class Part(Struct, frozen=True):
+    """What became of one part of a compound request. `error` is a code of docs/errors.md."""
+
+    id: int
+    specialist: str
+    """Who answered, or was to."""
+    task: str
+    state: PartState
+    usage: Usage = Usage()
+    error: str | None = None
 
 
 class Embeddings(Struct, frozen=True):
@@ -235,7 +302,8 @@ class TokenLogprob(Struct, frozen=True):
 class Chunk(Struct, frozen=True):
     """One step of a generation. The last chunk carries `finish_reason`; usage comes with it or after it.
 
-    `confidence` is set by engines that say themselves how sure they are of a label.
+    `confidence` is set by engines that say themselves how sure they are of a label. `part` tells that a part of a
+    compound request has begun or ended; such a chunk has no text.
     """
 
     text: str = ""
@@ -244,13 +312,14 @@ class Chunk(Struct, frozen=True):
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     confidence: float | None = None
+    part: Part | None = None
 
 
 class Answer(Struct, frozen=True):
     """A finished answer. `confidence`, `abstained` and `escalated` are set for skills only.
 
     `escalated` names the specialist that answered because the skill was not sure enough; `confidence` is then that
-    specialist's own, which nobody calibrated.
+    specialist's own, which nobody calibrated. `parts` tell who gave what of an answer that several gave.
     """
 
     id: str
@@ -264,3 +333,4 @@ class Answer(Struct, frozen=True):
     confidence: float | None = None
     abstained: bool = False
     escalated: str | None = None
+    parts: tuple[Part, ...] = ()

@@ -185,3 +185,24 @@ def test_a_killed_engine_comes_back_and_the_gateway_stays(client: openai.OpenAI,
         model="general", messages=[{"role": "user", "content": "Say hello."}], max_tokens=5
     )
     assert answer.choices[0].message.content
+
+
+def test_a_compound_request_is_answered_by_those_it_is_for(client: openai.OpenAI) -> None:
+    text = (
+        "What does a limitation of liability clause in a contract do? Also, write a Python function that checks "
+        "whether a string is a palindrome."
+    )
+    answer = client.chat.completions.create(
+        model="auto", messages=[{"role": "user", "content": text}], temperature=0, max_tokens=240
+    )
+    assert answer.model == "several"
+    own: Any = answer.model_extra["concertino"]  # type: ignore[index]
+    assert [(part["specialist"], part["state"]) for part in own["parts"]] == [
+        ("legal", "completed"),
+        ("code", "completed"),
+    ]
+    said = (answer.choices[0].message.content or "").lower()
+    legal, code = said.split("### 2.")
+    assert "liab" in legal
+    assert "def " in code
+    assert code.endswith("answered: 1 by legal, 2 by code.")

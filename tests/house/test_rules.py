@@ -18,7 +18,7 @@ FLOORS = (
     {"policy", "router", "specialists", "guards"},
     {"backends", "registry", "audit", "knowledge"},
     {"models", "storage", "telemetry"},
-    {"plugins", "config", "recipe", "limits", "template", "related", "calculation", "errors", "types"},
+    {"plugins", "config", "config_check", "recipe", "limits", "template", "related", "calculation", "errors", "types"},
 )
 FACTORY = {
     "documents": set(),
@@ -29,7 +29,7 @@ FACTORY = {
 }
 FACTORY_MAY_USE = (
     {"registry", "models", "backends", "router", "policy", "specialists"}
-    | {"plugins", "config", "recipe", "limits", "template", "related", "calculation", "errors", "types"}
+    | {"plugins", "config", "config_check", "recipe", "limits", "template", "related", "calculation", "errors", "types"}
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "ray", "onnx", "sklearn"}
 LONGEST = 400

@@ -107,3 +107,12 @@ def test_a_configuration_that_is_wrong_leaves_no_thread_behind(tmp_path: Path) -
     with pytest.raises(ConfigurationError, match="nosuch"):
         Team.from_config(path)
     assert not [thread for thread in threading.enumerate() if thread.name == "concertino-team"]
+
+
+async def test_a_plan_is_shown_without_a_model(team: Team) -> None:
+    text = "What does an indemnification clause do? And also write a Python function that reverses a list."
+    decision = team.plan(text)
+    assert decision.plan is not None
+    assert decision.plan.specialists == ("legal", "code")
+    assert await team.aplan(text) == decision == team.route(text)
+    assert team.plan("What is a lien?").plan is None

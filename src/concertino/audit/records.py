@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from concertino.types import Decision, FinishReason, Outcome, Principal, Usage, Verdict
+from concertino.types import Decision, FinishReason, Outcome, Part, Principal, Usage, Verdict
 
 GENESIS = bytes(32)
 """The hash before the first record."""
@@ -54,6 +54,8 @@ class End(Struct, frozen=True):
     """The specialist that answered: the Decision's, unless it could not be reached and another took over."""
     sources: tuple[str, ...] = ()
     """Ids of the passages that the answer quotes or was written from."""
+    parts: tuple[Part, ...] = ()
+    """Who was asked for which part of a compound request, how it ended and what it took; their words are left out."""
     time: float = field(default_factory=time.time)
 
 
@@ -77,7 +79,7 @@ class Encoder:
             "key_id": record.principal.key_id,
             "tenant": record.principal.tenant,
             "model": self._model(record, verdict),
-            "decision": msgspec.to_builtins(record.decision),
+            "decision": self._decision(record.decision),
             "verdict": None if record.decision else msgspec.to_builtins(verdict),
             "model_hashes": record.model_hashes,
             **self._content("content", record.content),
@@ -99,13 +101,30 @@ class Encoder:
             "duration_s": round(record.duration_s, 6),
             "first_token_s": None if record.first_token_s is None else round(record.first_token_s, 6),
             **self._content("output", record.output),
+            **self._parts(record.parts),
         }
+
+    def _parts(self, parts: tuple[Part, ...]) -> dict[str, Any]:
+        """Only a compound request has the field."""
+        told = [msgspec.to_builtins(part) | {"task": self._words(part.task)} for part in parts]
+        return {"parts": told} if told else {}
 
     def _content(self, name: str, content: bytes) -> dict[str, Any]:
         fields: dict[str, Any] = {f"{name}_digest": self.digest(content), f"{name}_bytes": len(content)}
         if self._keep_text:
             fields[name] = content.decode("utf-8", "replace")
         return fields
+
+    def _decision(self, decision: Decision | None) -> Any:
+        """A plan holds words of the request, which stand here as the request itself does."""
+        fields = msgspec.to_builtins(decision)
+        if decision is not None and decision.plan is not None:
+            for task in fields["plan"]["tasks"]:
+                task["text"] = self._words(task["text"])
+        return fields
+
+    def _words(self, text: str) -> str:
+        return text if self._keep_text else self.digest(text.encode("utf-8", "replace"))
 
     def _model(self, record: Begin, verdict: Verdict | None) -> str:
         """The model asked for, in clear only where it is a name of the team: the field is free text to a caller."""

@@ -104,6 +104,8 @@ def as_object(answer: Answer) -> dict[str, Any]:
     }
     if answer.decision.skill:
         found |= {"confidence": answer.confidence, "abstained": answer.abstained}
+    if answer.parts:
+        found["parts"] = msgspec.to_builtins(answer.parts)
     return found
 
 
@@ -128,5 +130,10 @@ def _say_what_it_took(answer: Answer) -> None:
         f"usage: {usage.prompt_tokens} prompt tokens ({usage.cached_tokens} cached), "
         f"{usage.completion_tokens} completion tokens; {answer.id}"
     )
+    for part in answer.parts:
+        output.say(
+            f"part {part.id}: {part.specialist}, {part.state.value}"
+            f"{f' ({part.error})' if part.error else ''}, {part.usage.total_tokens} tokens"
+        )
     if answer.confidence is not None:
         output.say(f"confidence in the answer: {answer.confidence:.2f}")

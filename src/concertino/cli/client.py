@@ -12,7 +12,7 @@ from concertino.backends.base import Generation
 from concertino.backends.openai_wire import chat_body, parse_chunk, sse_data
 from concertino.errors import BackendError, BackendTimeout, BackendUnavailable, ConcertinoError
 from concertino.template import TEXT
-from concertino.types import Answer, Chunk, Decision, FinishReason, Request, Tier, Usage
+from concertino.types import Answer, Chunk, Decision, FinishReason, Part, Request, Tier, Usage
 
 _SILENCE_S = 300.0
 _LARGEST_BODY = 1024 * 1024
@@ -126,6 +126,7 @@ class GatewayRun:
             confidence=self._own.get("confidence"),
             abstained=bool(self._own.get("abstained")),
             escalated=self._own.get("escalated"),
+            parts=msgspec.convert(self._own.get("parts") or (), tuple[Part, ...]),
         )
 
 

@@ -10,6 +10,7 @@ VERBS = {
     "up": "Serve the team: pull what is missing, load it, and answer requests.",
     "ask": "Ask the team, or one specialist, and stream the answer.",
     "route": "Say who would answer, how sure the router is, and why.",
+    "plan": "Show the parts that a request would be divided into, and whom each is for.",
     "run": "Run a skill over a file of texts.",
     "specialists": "Show the team: who they are and what they were measured to do.",
     "pull": "Fetch base models into the store and verify them.",

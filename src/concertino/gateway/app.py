@@ -35,6 +35,7 @@ ROUTES: tuple[tuple[str, str, Handler, Access], ...] = (
     ("GET", "/v1/models", openai.list_models, Access.KEY),
     ("GET", "/v1/models/{model:path}", openai.show_model, Access.KEY),
     ("POST", "/v1/route", operations.route, Access.KEY),
+    ("POST", "/v1/plan", operations.plan, Access.KEY),
     ("GET", "/metrics", operations.metrics, Access.KEY),
     ("GET", "/healthz", operations.healthz, Access.PUBLIC),
     ("GET", "/readyz", operations.readyz, Access.PUBLIC),

@@ -14,6 +14,7 @@ from concertino.gateway.openai_response import (
     embeddings_object,
 )
 from concertino.orchestrator.run import Run
+from concertino.orchestrator.workflow import Workflow
 
 
 async def chat_completions(call: Call) -> Reply | None:
@@ -30,7 +31,7 @@ async def chat_completions(call: Call) -> Reply | None:
     return Reply.json(body, headers=decision_headers(answer.decision))
 
 
-async def _stream(call: Call, chat: Chat, run: Run) -> None:
+async def _stream(call: Call, chat: Chat, run: Run | Workflow) -> None:
     headers = {
         "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-cache",
@@ -59,9 +60,10 @@ def sse_frame(value: dict[str, Any]) -> bytes:
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
-def _fingerprint(run: Run) -> str:
+def _fingerprint(run: Run | Workflow) -> str:
     """Changes with the base and with the adapter: the first digits of both hashes."""
-    base, *adapter = run.target.specialist.model_hash.split("+sha256:")
+    model_hash = run.model_hash if isinstance(run, Workflow) else run.target.specialist.model_hash
+    base, *adapter = model_hash.split("+sha256:")
     return "+".join([base[:19], *(digest[:12] for digest in adapter)])
 
 

@@ -21,6 +21,8 @@ def decision_headers(decision: Decision) -> dict[str, str]:
     }
     if decision.skill:
         headers["x-concertino-skill"] = decision.skill
+    if decision.plan is not None:
+        headers["x-concertino-parts"] = ", ".join(task.specialist for task in decision.plan.tasks)
     return headers
 
 
@@ -57,6 +59,8 @@ def own_fields(answer: Answer, show_decision: bool) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if answer.decision.skill:
         own |= {"confidence": answer.confidence, "abstained": answer.abstained, "escalated": answer.escalated}
+    if answer.parts:
+        own["parts"] = msgspec.to_builtins(answer.parts)
     if show_decision:
         own["decision"] = msgspec.to_builtins(answer.decision)
     return own
@@ -98,7 +102,9 @@ class ChunkWriter:
         return opening
 
     def piece(self, chunk: Chunk) -> dict[str, Any] | None:
-        """A chunk of text or tool calls, or None where there is nothing to send."""
+        """A chunk of text or tool calls, or of the progress of a part; None where there is nothing to send."""
+        if chunk.part is not None:
+            return {**self._chunk({}), "concertino": {"part": msgspec.to_builtins(chunk.part)}}
         if not chunk.text and not chunk.tool_calls:
             return None
         delta: dict[str, Any] = {"content": chunk.text} if chunk.text else {}

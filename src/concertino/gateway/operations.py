@@ -9,19 +9,34 @@ from concertino.errors import InvalidRequest
 from concertino.gateway.call import Call, Reply
 from concertino.gateway.openai_request import parse_chat, with_limits
 from concertino.gateway.openai_response import decision_headers
+from concertino.orchestrator.plan_view import plan_object
 from concertino.telemetry.metrics import CONTENT_TYPE
+from concertino.types import Request
 
 
 async def route(call: Call) -> Reply:
     """`POST /v1/route`: a chat body, or `{"text": ...}`; answers with the Decision, and runs nothing."""
+    decision = await call.service.decide(_request(call), call.principal)
+    return Reply.json(msgspec.to_builtins(decision), headers=decision_headers(decision))
+
+
+async def plan(call: Call) -> Reply:
+    """`POST /v1/plan`: what `/v1/route` takes; answers with the parts of a compound request, and runs none of them."""
+    request = _request(call)
+    decision = await call.service.plan(request, call.principal, call.request_id)
+    body = plan_object(decision, request, call.service.settings)
+    return Reply.json(body, headers=decision_headers(decision))
+
+
+def _request(call: Call) -> Request:
+    """A chat body, or `{"text": ...}`. Raises InvalidRequest."""
     raw = call.json()
     if "text" in raw and "messages" not in raw:
         text = raw.pop("text")
         if not isinstance(text, str):
             raise InvalidRequest("'text' must be a string.", param="text")
         raw["messages"] = [{"role": "user", "content": text}]
-    decision = await call.service.decide(parse_chat(with_limits(raw, call.headers)).request, call.principal)
-    return Reply.json(msgspec.to_builtins(decision), headers=decision_headers(decision))
+    return parse_chat(with_limits(raw, call.headers)).request
 
 
 async def healthz(call: Call) -> Reply:

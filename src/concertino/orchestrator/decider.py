@@ -10,7 +10,7 @@ from msgspec import structs
 from concertino import plugins
 from concertino.config import BackendSettings, Settings
 from concertino.errors import ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
-from concertino.orchestrator import choice, scope, tradeoff
+from concertino.orchestrator import choice, compound, scope, tradeoff
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
 from concertino.router.conversation import ConversationRouter
@@ -77,7 +77,9 @@ class Decider:
             for item, request in zip(found, requests, strict=True)
             if not isinstance(item, Verdict)
         ]
-        return await scope.refer(decided, requests, self.pool, self.router)
+        decided = await scope.refer(decided, requests, self.pool, self.router)
+        workflow, default = self.settings.workflow, self.settings.router.default
+        return await compound.divide(decided, requests, self.pool, self.router, workflow, default)
 
     def _settled(self, request: Request, decision: Decision) -> Decision | ConcertinoError:
         """The decision with quality, price and time weighed, and what is left out of a long conversation."""

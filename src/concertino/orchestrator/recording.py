@@ -9,6 +9,7 @@ from concertino.audit.records import Begin, End
 from concertino.errors import AuditUnavailable
 from concertino.orchestrator.grounding import sources_of
 from concertino.orchestrator.run import Run
+from concertino.orchestrator.workflow import Workflow
 from concertino.types import Decision, Outcome, Principal, Request
 
 
@@ -38,7 +39,7 @@ class Recorder:
             raise
 
     async def end(
-        self, request_id: str, outcome: Outcome, code: str, duration_s: float, run: Run | None = None
+        self, request_id: str, outcome: Outcome, code: str, duration_s: float, run: Run | Workflow | None = None
     ) -> None:
         """How it ended, with what it cost if a run was made. Shielded: a cancelled request is recorded too."""
         record = End(request_id, outcome, error_code=code or None, duration_s=duration_s)
@@ -53,7 +54,8 @@ class Recorder:
                 duration_s=duration_s,
                 first_token_s=run.first_token_s,
                 answered_by=run.answered_by,
-                sources=sources_of(run.target),
+                sources=run.sources if isinstance(run, Workflow) else sources_of(run.target),
+                parts=answer.parts,
                 output=msgspec.json.encode([answer.text, answer.tool_calls]),
             )
         try:

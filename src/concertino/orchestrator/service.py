@@ -12,13 +12,18 @@ from concertino.config import EmbeddingCard, Settings
 from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
 from concertino.orchestrator.decider import LOCAL, Decider
 from concertino.orchestrator.grounding import Grounder
+from concertino.orchestrator.model_plan import plan_by_model
+from concertino.orchestrator.part_runs import PartRuns
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
+from concertino.orchestrator.workflow import Planner, Workflow
 from concertino.specialists.pool import CHOSEN, Pool, Target, close_all
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
 
 _BATCH_WIDTH = 8
+_SHARE_OF_TIMEOUT = 0.9
+"""Of the gateway's time-out, for the parts of a compound request: what they have must still be told."""
 
 
 class Refresher(Protocol):
@@ -153,7 +158,7 @@ class Service:
     @asynccontextmanager
     async def answering(
         self, request: Request, principal: Principal = LOCAL, request_id: str | None = None
-    ) -> AsyncIterator[Run]:
+    ) -> AsyncIterator[Run | Workflow]:
         """Decide, record, and open the answer; on leaving, stop what still runs and record how it ended.
 
         The record of the decision is durable before the first chunk can be read. Raises AuditUnavailable if it
@@ -167,13 +172,18 @@ class Service:
             except ConcertinoError as error:
                 await self._record_refusal(request, principal, request_id, error, started)
                 raise
-            run = self._run(pool, request_id, request, decision)
+            run: Run | Workflow
+            if decision.plan is not None:
+                run = self._workflow(pool, decider, request_id, request, principal, decision)
+            else:
+                run = self._run(pool, request_id, request, decision)
             await self.audit.begin(request_id, principal, request, decision, run.model_hashes)
             with self._counted():
                 outcome, code = Outcome.FAILED, ConcertinoError.code
                 try:
                     await self.start()
-                    run.target = await self._grounder.ground(run.target, request, decision, pool)
+                    if isinstance(run, Run):
+                        run.target = await self._grounder.ground(run.target, request, decision, pool)
                     await run.open()
                     yield run
                     outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
@@ -185,8 +195,9 @@ class Service:
                     raise
                 finally:
                     await run.close()
+                    self.metrics.count_parts(run.answer().parts)
                     self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
-                    if outcome is Outcome.COMPLETED and run.decision.skill is None:
+                    if outcome is Outcome.COMPLETED and isinstance(run, Run) and run.decision.skill is None:
                         decider.speeds.observe(
                             run.answered_by, run.first_token_s, time.monotonic() - started, run.usage.completion_tokens
                         )
@@ -213,6 +224,53 @@ class Service:
         return Run(
             request_id, request, decision, target, fallbacks, pool.escalation(target, default) if other else None
         )
+
+    def _workflow(
+        self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal, decision: Decision
+    ) -> Workflow:
+        settings = self.settings
+        runs = PartRuns(
+            request_id, request, principal, decision.verdict, pool, decider.policy, self._grounder, settings
+        )
+        deadline_s = min(settings.workflow.deadline_s, _SHARE_OF_TIMEOUT * settings.gateway.request_timeout_s)
+        plan = self._planner(pool, decider, request)
+        return Workflow(request_id, request, decision, runs, settings.workflow, deadline_s, plan)
+
+    def _planner(self, pool: Pool, decider: Decider, request: Request) -> Planner | None:
+        workflow, default = self.settings.workflow, self.settings.router.default
+        if workflow.planner != "model":
+            return None
+        return lambda decision: plan_by_model(decision, request, pool, decider.router, workflow, default)
+
+    async def plan(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Decision:
+        """The Decision with the plan that would be carried out; `plan` is None where one specialist would answer.
+
+        Nothing is answered. With `workflow.planner: model` the generalist is asked for the plan, which leaves the same
+        two audit records as an answer. Raises what `answering` raises.
+        """
+        with self._held() as (pool, decider):
+            (decision,) = await self._decide(decider, [request], principal)
+            planner = self._planner(pool, decider, request)
+            if decision.plan is None or planner is None:
+                return decision
+            request_id, started = request_id or new_request_id(), time.monotonic()
+            hashes = {self.settings.router.default: pool.get(self.settings.router.default).model_hash}
+            await self.audit.begin(request_id, principal, request, decision, hashes)
+            outcome, code = Outcome.FAILED, ConcertinoError.code
+            with self._counted():
+                try:
+                    await self.start()
+                    planned = await planner(decision)
+                    outcome, code = Outcome.COMPLETED, ""
+                    return planned.decision
+                except asyncio.CancelledError:
+                    outcome, code = Outcome.CANCELLED, ""
+                    raise
+                except ConcertinoError as error:
+                    code = error.code
+                    raise
+                finally:
+                    await self.audit.end(request_id, outcome, code, time.monotonic() - started)
 
     async def _record_refusal(
         self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float

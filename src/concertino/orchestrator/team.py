@@ -72,6 +72,13 @@ class Team:
         """One Decision per text, read in batches."""
         return self._wait(self._service.decide_many([as_request(text, "auto") for text in texts]))
 
+    def plan(self, conversation: Conversation) -> Decision:
+        """The Decision with the plan that would be carried out; its `plan` is None where one specialist would answer.
+
+        Nothing is answered; with `workflow.planner: model` the generalist is asked for the plan.
+        """
+        return self._wait(self._service.plan(as_request(conversation)))
+
     def ask(self, conversation: Conversation, model: str = "auto", **parameters: Any) -> Answer:
         """Answer a text or a conversation.
 
@@ -103,6 +110,10 @@ class Team:
     async def aroute(self, conversation: Conversation, model: str = "auto") -> Decision:
         """`route`, awaited."""
         return await asyncio.wrap_future(self._submit(self._service.decide(as_request(conversation, model))))
+
+    async def aplan(self, conversation: Conversation) -> Decision:
+        """`plan`, awaited."""
+        return await asyncio.wrap_future(self._submit(self._service.plan(as_request(conversation))))
 
     async def aask(self, conversation: Conversation, model: str = "auto", **parameters: Any) -> Answer:
         """`ask`, awaited. Cancelling it stops the generation."""

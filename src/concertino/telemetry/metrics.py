@@ -1,8 +1,10 @@
 """What the gateway counts and times, in Prometheus' terms. No label ever carries content or a key."""
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from concertino.types import Decision, Outcome, Usage
+from concertino.types import Decision, Outcome, Part, Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -18,6 +20,12 @@ class Metrics:
             "concertino_requests",
             "Requests by specialist, outcome, and the tier that decided or the code of the refusal",
             ["specialist", "outcome", "by"],
+            registry=self.registry,
+        )
+        self.parts = Counter(
+            "concertino_parts",
+            "Parts of compound requests by specialist and how they ended",
+            ["specialist", "state"],
             registry=self.registry,
         )
         self.errors = Counter("concertino_errors", "Errors by code", ["code"], registry=self.registry)
@@ -57,6 +65,11 @@ class Metrics:
         self.duration.labels(name).observe(duration_s)
         if first_token_s is not None:
             self.first_token.labels(name).observe(first_token_s)
+
+    def count_parts(self, parts: Sequence[Part]) -> None:
+        """What became of the parts of a compound request; a part that was cancelled counts by how far it was."""
+        for part in parts:
+            self.parts.labels(part.specialist, part.state.value).inc()
 
     def refused(self, code: str) -> None:
         """One request that no specialist took on."""

@@ -1,0 +1,319 @@
+"""Compound requests: how well they are recognised, planned and answered, against the generalist alone.
+
+    python bench/conductor.py recognise --data-dir DIR [--rows 2000]
+    python bench/conductor.py plans     --data-dir DIR [--requests 24]
+    python bench/conductor.py answers   --data-dir DIR [--requests 40] [--composed] [--out FILE]
+    python bench/conductor.py report    --data-dir DIR --requests N --out FILE
+
+`recognise` counts single questions of each domain that are taken for several, and assembled requests that are not, and
+does both for requests that were written by hand (`compound_requests.jsonl`).
+`plans` compares the generalist's plans with those of the segments. `answers` asks the team (`auto`) and the generalist
+alone for the same assembled requests, checks each part by a program, and counts processor time of this process and its
+engines; `report` says again what `answers` has kept.
+
+Parts are Python problems (MBPP, run against their tests), exam questions of law, medicine and business (MMLU, the
+letter) and school problems (GSM8K, the number), joined by connecting words or written as a list; a request has two or
+three, of different domains and with at most one letter.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from msgspec import structs
+from team_bases import LETTERS, exam_rows, passes, rows_of
+
+from concertino.config import load
+from concertino.orchestrator.compose import compose
+from concertino.orchestrator.decider import engineless
+from concertino.orchestrator.service import Service
+from concertino.types import Answer, Decision, Message, Request, Role, Sampling
+
+SINGLE = (
+    "code/mbpp", "code/nl2bash", "finance/banking77_test", "finance/tatqa_dev", "general/clinc150_val",
+    "general/gsm8k_test", "general/mmlu_test", "legal/overruling", "legal/unfair_tos", "medical/medquad",
+    "medical/mts_dialog_train", "medical/pubmedqa_train", "general/user_instructions", "routing/llmrouter_train",
+)  # fmt: skip
+MIXED = ("general/user_instructions", "routing/llmrouter_train")
+"""Not of one domain each: shown, but not in the total."""
+JOINTS = ("\n\nAnd also: ", "\n\nAlso, ", "\n\nAdditionally: ", " And also, ", "\n\n", " Then, on another note: ",
+          "\n\nOne more thing: ")  # fmt: skip
+EXAMS = ("legal", "finance", "medical")
+PART_TOKENS = 400
+
+
+class Item:
+    """One part: its text, its domain, and how its answer is checked."""
+
+    def __init__(self, domain: str, text: str, row: dict[str, Any]) -> None:
+        self.domain = domain
+        self.text = text
+        self.row = row
+
+    def right(self, answer: str) -> bool:
+        """The same rule whoever answered: it reads the whole answer, so that headings earn nothing."""
+        if self.domain == "code":
+            blocks = re.findall(r"```(?:python)?\n(.*?)(?:```|$)", answer, re.DOTALL)
+            mine = [block for block in blocks if re.search(rf"def {self.row['entry_point']}\b", block)]
+            return any(passes(f"```python\n{block}```", self.row) for block in mine)
+        if self.domain == "general":
+            found = re.findall(r"(?:Result[*\s:]{0,6}|boxed\{)\\?\$?(-?\d[\d,]*(?:\.\d+)?)", answer)
+            wanted = self.row["answer"].split("####")[1].strip().replace(",", "")
+            return bool(found) and float(found[-1].replace(",", "")) == float(wanted)
+        said = re.findall(r"(?:Choice|[Aa]nswer)(?: is)?\W{0,6}([A-D])\b", answer)
+        return bool(said) and said[-1] == self.row["answer"]
+
+
+def items(data: Path, domain: str, count: int) -> list[Item]:
+    draw = random.Random(11)
+    if domain == "code":
+        rows = draw.sample(rows_of(data / "code/mbpp.jsonl"), count)
+        return [Item(domain, _python_text(row), row) for row in rows]
+    if domain == "general":
+        rows = draw.sample(rows_of(data / "general/gsm8k_test.jsonl"), count)
+        return [Item(domain, f"{row['text']} End with 'Result: ' and the number.", row) for row in rows]
+    return [Item(domain, _exam_text(row), row) for row in exam_rows(data, domain, count)]
+
+
+def _python_text(row: dict[str, Any]) -> str:
+    signature = re.search(r"def (\w+\([^)]*\))", row["prompt"])
+    said = re.search(r'"""\s*(.*?)\n\s*>>> (.*?)\n\s*(.*?)\n', row["prompt"], re.DOTALL)
+    assert signature is not None and said is not None
+    task, call, result = (" ".join(part.split()) for part in said.groups())
+    task = re.sub(r"^Write a (?:python )?function to ", "that serves to ", task, flags=re.IGNORECASE).rstrip(". ")
+    return f"Write a Python function `{signature.group(1)}` {task}. For example, `{call}` gives `{result}`."
+
+
+def _exam_text(row: dict[str, Any]) -> str:
+    choices = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, row["choices"], strict=True))
+    return f"{row['text'].rstrip()}\n{choices}\nAnswer with 'Choice: ' and the letter of the right choice."
+
+
+def assembled(data: Path, count: int, seed: int = 5) -> Iterator[tuple[str, list[Item]]]:
+    """Compound requests with their parts, in the order of the parts."""
+    draw = random.Random(seed)
+    store = {domain: items(data, domain, min(count, 60)) for domain in ("code", "general", *EXAMS)}
+    used = dict.fromkeys(store, 0)
+    for number in range(count):
+        kinds = ["code", "general", draw.choice(EXAMS)]
+        chosen = kinds if number % 2 else draw.sample(kinds, 2)
+        draw.shuffle(chosen)
+        parts = []
+        for domain in chosen:
+            parts.append(store[domain][used[domain] % len(store[domain])])
+            used[domain] += 1
+        if number % 4 == 3:
+            yield "\n".join(f"{place}. {part.text}" for place, part in enumerate(parts, 1)), parts
+            continue
+        text = parts[0].text
+        for part in parts[1:]:
+            text += draw.choice(JOINTS) + part.text
+        yield text, parts
+
+
+def asked(text: str, model: str = "auto", tokens: int = 0) -> Request:
+    sampling = Sampling(max_tokens=tokens, temperature=0.0) if tokens else Sampling()
+    return Request((Message(Role.USER, text),), model, sampling)
+
+
+async def recognise(data: Path, rows: int, count: int) -> None:
+    decider = engineless(load())
+    print("| set | rows | taken for several | share | ms a row |\n| --- | ---: | ---: | ---: | ---: |")
+    total = wrong = 0
+    for name in SINGLE:
+        drawn = rows_of(data / f"{name}.jsonl")
+        random.Random(3).shuffle(drawn)
+        drawn = drawn[: max(1, rows // (len(SINGLE) - len(MIXED)))]
+        started = time.perf_counter()
+        found = await decider.decide_each([asked(row.get("text") or row["prompt"]) for row in drawn])
+        ms = (time.perf_counter() - started) * 1000 / len(drawn)
+        several = sum(isinstance(item, Decision) and item.plan is not None for item in found)
+        print(f"| {name} | {len(drawn)} | {several} | {several / len(drawn):.4f} | {ms:.1f} |", flush=True)
+        if name not in MIXED:
+            total, wrong = total + len(drawn), wrong + several
+    print(f"| single-domain sets together | {total} | {wrong} | {wrong / total:.4f} | |")
+    whole = exact = cases = 0
+    for text, parts in assembled(data, count):
+        (decision,) = await decider.decide_many([asked(text)])
+        cases += 1
+        whole += decision.plan is not None
+        exact += decision.plan is not None and len(decision.plan.tasks) == len(parts)
+    print(f"assembled requests: {cases}; recognised {whole} ({whole / cases:.3f}), all parts apart {exact}")
+    written = rows_of(Path(__file__).with_name("compound_requests.jsonl"))
+    decisions = await decider.decide_many([asked(row["text"]) for row in written])
+    for compound in (True, False):
+        mine = [
+            (row, item) for row, item in zip(written, decisions, strict=True) if bool(row["specialists"]) is compound
+        ]
+        divided = sum(item.plan is not None for _, item in mine)
+        right = sum(
+            [task.specialist for task in item.plan.tasks] == row["specialists"] for row, item in mine if item.plan
+        )
+        kind = "compound" if compound else "single, of several sentences"
+        print(f"hand-written, {kind}: {len(mine)}; divided {divided}, each part at its specialist {right}")
+
+
+def fits(decision: Decision, parts: list[Item]) -> bool:
+    """Whether a plan has just these parts, in order, each with the words that its answer needs."""
+    tasks = decision.plan.tasks if decision.plan else ()
+
+    def words(text: str) -> set[str]:
+        return set(re.findall(r"\w+", text.lower()))
+
+    return len(tasks) == len(parts) and all(
+        len(words(part.text) & words(task.text)) >= 0.9 * len(words(part.text))
+        for task, part in zip(tasks, parts, strict=True)
+    )
+
+
+async def plans(data: Path, count: int) -> None:
+    settings = load()
+    by_model = structs.replace(settings, workflow=structs.replace(settings.workflow, planner="model"))
+    service = compose(by_model)
+    await service.start()
+    try:
+        figures = {"segments": [0, 0, 0.0], "model": [0, 0, 0.0]}
+        cases = taken = 0
+        for text, parts in assembled(data, count):
+            cases += 1
+            for name in figures:
+                started = time.perf_counter()
+                decision = await (service.plan(asked(text)) if name == "model" else service.decide(asked(text)))
+                figures[name][0] += decision.plan is not None
+                figures[name][1] += fits(decision, parts)
+                figures[name][2] += time.perf_counter() - started
+            taken += decision.plan is not None and decision.plan.planned_by == "model"
+            print(cases, figures, taken, file=sys.stderr, flush=True)
+        print("| planner | requests | divided | just the parts that were asked | s a plan |")
+        print("| --- | ---: | ---: | ---: | ---: |")
+        for name, (divided, right, seconds) in figures.items():
+            print(f"| {name} | {cases} | {divided:.0f} | {right:.0f} | {seconds / cases:.2f} |")
+        print(f"of the model's plans {taken} were valid; the segments took the place of the others")
+    finally:
+        await service.close()
+
+
+def processor_s() -> float:
+    """Processor seconds of this process and its engines so far."""
+    own = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in [own, *own.children(recursive=True)])
+
+
+async def timed(service: Service, request: Request) -> tuple[Answer, float, float]:
+    started, spent = time.perf_counter(), processor_s()
+    answer = await service.answer(request)
+    return answer, time.perf_counter() - started, processor_s() - spent
+
+
+async def answers(data: Path, count: int, out: str, composed: bool) -> None:
+    settings = load()
+    workflow = structs.replace(settings.workflow, deadline_s=600.0, answer="composed" if composed else "parts")
+    gateway = structs.replace(settings.gateway, request_timeout_s=1000.0)
+    service = compose(structs.replace(settings, workflow=workflow, gateway=gateway))
+    await service.start()
+    rows = []
+    try:
+        for number, (text, parts) in enumerate(assembled(data, count)):
+            tokens = PART_TOKENS * len(parts)
+            row: dict[str, Any] = {"request": text, "domains": [part.domain for part in parts]}
+            order = ("auto", "general") if number % 2 else ("general", "auto")
+            for model in order:
+                answer, seconds, cpu = await timed(service, asked(text, model, tokens))
+                row[model] = {
+                    "right": [part.right(answer.text) for part in parts],
+                    "seconds": round(seconds, 2),
+                    "cpu_seconds": round(cpu, 2),
+                    "tokens": [answer.usage.prompt_tokens, answer.usage.completion_tokens],
+                    "parts": len(answer.parts),
+                    "text": answer.text,
+                }
+            rows.append(row)
+            print(number, row["domains"], [row[m]["right"] for m in ("auto", "general")], file=sys.stderr, flush=True)
+            keep(rows, out)
+    finally:
+        await service.close()
+    report(rows)
+
+
+def keep(rows: list[dict[str, Any]], out: str) -> None:
+    """After each request, so that a run that was stopped can be reported."""
+    if out:
+        Path(out).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+def checked_again(rows: list[dict[str, Any]], data: Path, count: int) -> list[dict[str, Any]]:
+    """Kept answers against the checks of today; `count` must be that of the run."""
+    for row, (text, parts) in zip(rows, assembled(data, count), strict=False):
+        assert row["request"] == text, "kept by a run with another --requests"
+        for model in ("auto", "general"):
+            row[model]["right"] = [part.right(row[model]["text"]) for part in parts]
+    return rows
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    print("| who | requests | parts | right | share | s a request | CPU s a right part |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for model, name in (("auto", "conductor"), ("general", "generalist alone")):
+        right = sum(sum(row[model]["right"]) for row in rows)
+        parts = sum(len(row[model]["right"]) for row in rows)
+        seconds = sum(row[model]["seconds"] for row in rows) / len(rows)
+        cpu = sum(row[model]["cpu_seconds"] for row in rows) / max(1, right)
+        cells = f"{len(rows)} | {parts} | {right} | {right / parts:.3f} | {seconds:.1f} | {cpu:.1f}"
+        print(f"| {name} | {cells} |")
+    for domain in ("code", "general", *EXAMS):
+        shares = []
+        for model in ("auto", "general"):
+            found = [
+                ok
+                for row in rows
+                for ok, kind in zip(row[model]["right"], row["domains"], strict=True)
+                if kind == domain
+            ]
+            shares.append(f"{sum(found)}/{len(found)}")
+        print(f"{domain}: {shares[0]} against {shares[1]}")
+    differences = [(sum(row["auto"]["right"]) - sum(row["general"]["right"]), len(row["domains"])) for row in rows]
+    draw, shares = random.Random(1), []
+    for _ in range(4000):
+        again = draw.choices(differences, k=len(differences))
+        shares.append(sum(gain for gain, _ in again) / sum(parts for _, parts in again))
+    shares.sort()
+    mean = sum(gain for gain, _ in differences) / sum(parts for _, parts in differences)
+    print(f"difference {mean:+.3f}, 95 % interval by resampling requests {shares[100]:+.3f} to {shares[3899]:+.3f}")
+    print(f"not divided: {sum(row['auto']['parts'] == 0 for row in rows)} of {len(rows)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("what", choices=("recognise", "plans", "answers", "report"))
+    parser.add_argument("--data-dir", default=os.environ.get("CONCERTINO_DATA_DIR"))
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--composed", action="store_true", help="let the generalist compose the team's answers")
+    parser.add_argument("--out", default="")
+    arguments = parser.parse_args()
+    if not arguments.data_dir:
+        parser.error("give --data-dir or set CONCERTINO_DATA_DIR")
+    data = Path(arguments.data_dir)
+    if arguments.what == "report":
+        kept = json.loads(Path(arguments.out).read_text("utf-8"))
+        report(checked_again(kept, data, arguments.requests))
+        return
+    if arguments.what == "recognise":
+        asyncio.run(recognise(data, arguments.rows, 200))
+    elif arguments.what == "plans":
+        asyncio.run(plans(data, arguments.requests))
+    else:
+        asyncio.run(answers(data, arguments.requests, arguments.out, arguments.composed))
+
+
+if __name__ == "__main__":
+    main()
