@@ -8,8 +8,10 @@ import yaml
 
 from concertino.errors import RecipeInvalid
 from concertino.recipe import Metric, Recipe, load_recipe
+from concertino.registry.version import read_version
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+SHIPPED = Path(__file__).parents[1] / "src/concertino/shipped"
 
 
 def load(folder: Path, **changed: Any) -> Recipe:
@@ -43,12 +45,15 @@ def test_labels_are_no_programs(tmp_path: Path) -> None:
         load(tmp_path, free_text=False)
 
 
-def test_digests_of_recipes_without_tests_are_those_from_before_there_were_tests(tmp_path: Path) -> None:
-    """What was curated, trained and promoted by them is not out of date."""
-    bash = load_recipe(RECIPES / "code/bash.yaml")
-    assert bash.digest.startswith("75399dae52310e2d")
-    assert bash.data_digest.startswith("d8b41377bf2ef436")
+@pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*/*")), ids=lambda folder: f"{folder.parent.name}/{folder.name}")
+def test_what_was_made_by_a_recipe_stays_its_own_when_recipes_learn_new_keys(folder: Path) -> None:
+    assert load_recipe(folder / "recipe.yaml").digest == read_version(folder).lineage.recipe
+
+
+def test_a_key_that_is_used_is_part_of_the_digest(tmp_path: Path) -> None:
     sources: dict[str, Any] = {"path": "a.jsonl", "tests": "test"}
     before = load(tmp_path, data={"sources": [sources]})
-    after = load(tmp_path, data={"sources": [sources | {"tests": "{test}\n"}]})
-    assert before.data_digest != after.data_digest
+    for changed in ({"tests": "{test}\n"}, {"rename": {"a": "b"}}):
+        assert load(tmp_path, data={"sources": [sources | changed]}).data_digest != before.data_digest
+    exact = load(tmp_path, data={"sources": [sources]}, training={"engine": "causal", "precision": "fp32"})
+    assert exact.training_digest != before.training_digest

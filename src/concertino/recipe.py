@@ -300,10 +300,14 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
+_LATER: tuple[tuple[str, Any], ...] = (("tests", ""), ("rename", {}), ("precision", "auto"))
+"""Keys of before which there are recipes and digests, with the value that means what was done then."""
+
+
 def _without_defaults_since(plain: Any) -> Any:
     """Without keys that came later and are not used: what was made before they came is not out of date."""
     if isinstance(plain, dict):
-        kept = {key: value for key, value in plain.items() if (key, value) != ("tests", "")}
+        kept = {key: value for key, value in plain.items() if (key, value) not in _LATER}
         return {key: _without_defaults_since(value) for key, value in kept.items()}
     if isinstance(plain, list | tuple):
         return [_without_defaults_since(item) for item in plain]
