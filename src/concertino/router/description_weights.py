@@ -32,8 +32,8 @@ class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     threshold_alone: float
     """The same where none has: with nothing to say whose a text is, a described specialist takes too much."""
     advantage: float
-    """Added to the log-odds of a specialist without examples where it is compared with those that have some: what they
-    are given is not spoken against by examples that it lacks."""
+    """Added to the log-odds of a specialist without examples where it is compared with those that have some, and less
+    the more it has: what they are given is not spoken against by examples that it lacks."""
     files: dict[str, str]
     """File name -> SHA-256, those shared with the head's weights included."""
     base_model: str

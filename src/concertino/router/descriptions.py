@@ -179,7 +179,7 @@ class DescriptionTier:
         self.encoder: Encoder = self.weights.open_encoder()
         self.described = [item for item in described if phrases(item.description) or _said(item.examples)]
         _refuse_contradictions(self.described)
-        self._shown = {item.domain: bool(_said(item.examples)) for item in self.described}
+        self._shown = {item.domain: len(_said(item.examples)) for item in self.described}
         shown = {item.domain: self._embed(_said(item.examples)) for item in self.described}
         self._profiles = {
             item.domain: Profile(
@@ -232,11 +232,12 @@ class DescriptionTier:
         return manifest.threshold if any(self._shown.values()) else manifest.threshold_alone
 
     def _compared(self, chances: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """`chances` with the advantage of those without examples, where there are both kinds."""
-        bare = np.array([not self._shown[name] for name in names])
-        if bare.all() or not bare.any():
+        """`chances` with the advantage of those with fewer examples than others have."""
+        counts = np.array([self._shown[name] for name in names])
+        if counts.min() == counts.max():
             return chances
-        return np.asarray(1.0 / (1.0 + np.exp(-log_odds(chances) - self.weights.manifest.advantage * bare)))
+        lack = 1.0 - counts / counts.max()
+        return np.asarray(1.0 / (1.0 + np.exp(-log_odds(chances) - self.weights.manifest.advantage * lack)))
 
     def _combine(self, ranking: Ranking, names: Sequence[str], views: np.ndarray) -> Ranking:
         whole, *ends = self.probabilities(views, names)

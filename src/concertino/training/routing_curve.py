@@ -72,7 +72,7 @@ def curve(router: str, predicted: np.ndarray, quality: np.ndarray, costs: np.nda
         points.append(Point(float(weight), float(costs[picked].mean()), float(actual[texts, picked].mean())))
     singles = actual.mean(axis=0)
     low, high = float(costs.min()), float(costs.max())
-    cheapest, strongest = float(singles[costs.argmin()]), float(singles.max())
+    cheapest, strongest = float(singles[costs == costs.min()].max()), float(singles.max())
     aiq = hull_height(points, low, high)
     gap = strongest - cheapest
     return Curve(

@@ -40,8 +40,8 @@ FOLDS = (
 """Domains that are left out of one fit together, to save time."""
 SHARE = 0.1
 """Of the requests, as many as are taken to be the described specialist's."""
-PER_INTENT = 5
-"""Examples that each intent of the nine domains has on its card: 75 a domain."""
+PER_INTENT, INTENTS = 5, 15
+"""Examples that each intent of the nine domains has on its card, and the intents of a domain: 75 examples."""
 OWN_DOMAINS = ("code", "legal", "finance", "medical")
 """Of the built-in team, whose descriptions are taken."""
 
@@ -77,7 +77,8 @@ class Chances(Struct, frozen=True):
         """The same with no chance where another one is chosen; `advantage` is that of a specialist without examples."""
         if self.best_other is None:
             return self
-        ahead = log_odds(self.probability) + (advantage if self.examples == 0 else 0.0) > log_odds(self.best_other)
+        lack = max(0.0, 1.0 - self.examples / (PER_INTENT * INTENTS))
+        ahead = log_odds(self.probability) + advantage * lack > log_odds(self.best_other)
         return structs.replace(self, probability=np.where(ahead, self.probability, 0.0), best_other=None)
 
     def at(self, threshold: float) -> LeftOut:
@@ -170,8 +171,8 @@ def measure(
         bank = embed(bank_texts(strangers, recipe.bank_per_class, recipe.seed))
         vectors, truth = embed([row.text for row in rows]), np.array([row.label == name for row in rows])
         for own in (0, 10):
-            mine = [row.text for row in bank_rows if row.label == name and row.source == f"seeds_{name}"][:own]
-            who = profile(described[name], mine, [], bank, embed)
+            examples = [row.text for row in bank_rows if row.label == name and row.source == f"seeds_{name}"][:own]
+            who = profile(described[name], examples, [], bank, embed)
             found.append(Chances("own", name, "full", own, fits[name].probability(who, vectors), truth))
     return found
 
@@ -237,4 +238,4 @@ def train_descriptions(
     sha = base.weights if base is not None else out / "encoder.onnx"
     manifest = write_descriptions(out, *final, settings, digest(sha), hashes, recipe)
     judged = [item.beating(advantage) for item in judged]
-    return manifest, [item.at(threshold if item.team == "clinc" else alone) for item in judged]
+    return manifest, [item.at(threshold if item.team == "clinc" or item.examples else alone) for item in judged]
