@@ -45,7 +45,9 @@ def test_labels_are_no_programs(tmp_path: Path) -> None:
         load(tmp_path, free_text=False)
 
 
-@pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*/*")), ids=lambda folder: f"{folder.parent.name}/{folder.name}")
+@pytest.mark.parametrize(
+    "folder", sorted(SHIPPED.glob("*/*")), ids=lambda folder: f"{folder.parent.name}/{folder.name}"
+)
 def test_what_was_made_by_a_recipe_stays_its_own_when_recipes_learn_new_keys(folder: Path) -> None:
     assert load_recipe(folder / "recipe.yaml").digest == read_version(folder).lineage.recipe
 

@@ -60,6 +60,9 @@ class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`auto` takes the cheapest specialist with at least this share of the best one's predicted quality."""
     cheap_share: float = 0.5
     """The same for `auto:cheap`; for `auto:best` it is 1."""
+    descriptions: str = ""
+    """Folder with weights of the tier that reads descriptions (`concertino router train-descriptions`); empty: those of
+    the package."""
 
 
 class WorkflowSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,7 +172,10 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     system: str = ""
     """Put before the conversation when the caller sent no system message of its own."""
     domains: tuple[str, ...] = ()
-    """The router's domains that this specialist serves; empty means its own name."""
+    """The router's domains that this specialist serves; empty means its own name. A specialist that serves none which
+    the router was trained on is found by `description` and `examples`."""
+    examples: tuple[str, ...] = ()
+    """Questions that are this specialist's, one a line. Ten make routing to a described specialist clearly better."""
     adapter: str | None = None
     """Path of a GGUF LoRA adapter for `model`, or none: then the specialist is only prompted."""
     knowledge: str = "optional"

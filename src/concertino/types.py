@@ -26,6 +26,8 @@ class Tier(StrEnum):
     """Policy left one candidate, so there was nothing to choose."""
     LINEAR = "linear"
     """The linear head was sure."""
+    DESCRIPTIONS = "descriptions"
+    """The request fits the description or the examples of a specialist that the head does not know."""
     DEFAULT = "default"
     """The router was unsure and abstained to the generalist."""
     SEVERAL = "several"
@@ -186,13 +188,15 @@ class Verdict(Struct, frozen=True):
 class Ranking(Struct, frozen=True):
     """What a router says: a calibrated probability for each domain it knows, best first, and its choice.
 
-    `domain` is None where the router abstains; `confidence` is the best domain's probability either way.
+    `domain` is None where the router abstains; `confidence` is the best domain's probability either way. `tier` is who
+    decided.
     """
 
     scores: dict[str, float]
     confidence: float
     domain: str | None
     reason: str
+    tier: Tier = Tier.LINEAR
     earlier: tuple[str | None, ...] = ()
     """The domain of each earlier turn of the user's, where the router follows conversations; None where it abstained
     or did not read it."""

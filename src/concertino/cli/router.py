@@ -1,28 +1,31 @@
-"""concertino router: train the first tier of routing, and measure it."""
+"""concertino router: train what routes, measure it, and explain what it does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from concertino import config
-from concertino.cli import output
+from concertino.cli import output, router_tables
+from concertino.cli.session import ConfigOption, JsonOption, given_text
 
-app = typer.Typer(no_args_is_help=True, help="Train the router, and measure it.")
+if TYPE_CHECKING:
+    from concertino.training.routing_tune import BaseModel
+
+app = typer.Typer(no_args_is_help=True, help="Train the router, measure it, and see why it decides as it does.")
 
 DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Base = Annotated[Path | None, typer.Option("--base-model", help="Folder with the base model; default: the pulled one.")]
 
 
 @app.command()
 def train(
     data_dir: DataDir,
-    base_model: Annotated[
-        Path | None, typer.Option("--base-model", help="Folder with the base model; default: the pulled one.")
-    ] = None,
+    base_model: Base = None,
     out: Annotated[Path, typer.Option("--out", help="Where to write the weights.")] = Path("router-weights"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of sampling and dropout.")] = 7,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the balanced draw.")] = 2,
@@ -30,17 +33,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Tune the encoder on the data folder, quantise it, and calibrate it."""
-    from concertino.models import Store
-    from concertino.training.router import BASE_MODEL
     from concertino.training.router import train as run
-    from concertino.training.routing_tune import BaseModel, Recipe
+    from concertino.training.routing_tune import Recipe
 
-    if base_model is not None:
-        base = BaseModel.in_folder(base_model)
-    else:
-        store = Store(config.load().home_path)
-        files = ("config.json", "model.safetensors", "tokenizer.json")
-        base = BaseModel(*(store.resolve(BASE_MODEL, name) for name in files))
+    base = _base_model(base_model)
     manifest = run(data_dir, base, out, Recipe(seed=seed, epochs=epochs, threads=threads), output.say)
     if as_json:
         output.print_json(manifest)
@@ -48,25 +44,175 @@ def train(
         output.print_text(f"{out}: temperature {manifest.temperature}, threshold {manifest.threshold}")
 
 
+@app.command("train-descriptions")
+def train_descriptions(
+    data_dir: DataDir,
+    base_model: Base = None,
+    out: Annotated[Path, typer.Option("--out", help="Where to write the weights.")] = Path("description-weights"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the invented teams.")] = 7,
+    teams: Annotated[int, typer.Option("--teams", help="Teams to invent.")] = 120,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the tier that finds specialists by their descriptions, and measure it by leaving out domains."""
+    from concertino.training.routing_descriptions import DescriptionRecipe
+    from concertino.training.routing_left_out import train_descriptions as run
+
+    recipe = DescriptionRecipe(seed=seed, teams=teams)
+    manifest, judged = run(data_dir, _base_model(base_model), out, recipe, output.say)
+    if as_json:
+        output.print_json({"threshold": manifest.threshold, "left_out": judged})
+    else:
+        output.print_text(router_tables.left_out(judged))
+
+
+@app.command()
+def fit(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data, for labels."),
+    ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option("--outcomes", help="Fit on this table of outcomes instead: text x candidate.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="knn, clusters or matrix-factorisation.")] = "knn",
+    cost: Annotated[list[str] | None, typer.Option("--cost", help="NAME=NUMBER: what a candidate costs.")] = None,
+    per_class: Annotated[int, typer.Option("--per-class", help="Labelled texts a domain.")] = 2000,
+    out: Annotated[Path, typer.Option("--out", help="Where to write the router.")] = Path("router-fitted"),
+    as_json: AsJson = False,
+) -> None:
+    """Fit another router: neighbours or clusters on labels, or any of the three on a table of outcomes.
+
+    A line of the table is {"text": ..., "scores": {"candidate": 0.5, ...}}; candidates that were not tried on a text
+    may be left out. All three methods are compared on a test part of the table, with the best single candidate and
+    the oracle.
+    """
+    if outcomes is not None:
+        _fit_outcomes(outcomes, method, cost or [], out, as_json)
+        return
+    if data_dir is None:
+        raise typer.BadParameter("give --data-dir for labels, or --outcomes FILE.")
+    from concertino.training.routing_data import load_splits
+    from concertino.training.routing_fit import drawn_rows, fit_domains
+
+    splits = load_splits(data_dir, output.say)
+    rows, held = drawn_rows(splits.train, per_class), drawn_rows(splits.calibration, 400)
+    manifest = fit_domains(rows, held, out, method, splits.hashes, output.say)
+    if as_json:
+        output.print_json(manifest)
+    else:
+        output.print_text(f"{out}: {method} of {manifest.rows} texts, threshold {manifest.threshold}")
+
+
 @app.command()
 def evaluate(
     data_dir: DataDir,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights other than the shipped ones.")] = None,
+    questions: Annotated[
+        Path | None, typer.Option("--questions", help='More questions, {"text", "label"} a line.')
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a reliability diagram (PNG) here.")] = None,
+    wrong: Annotated[int, typer.Option("--wrong", help="How many wrong decisions to list for each part.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the shipped weights on the test part and on exam questions."""
+    """Measure the head on the test part, on exam questions and on questions of your own, and list what goes wrong."""
     from concertino.training.router import evaluate as run
 
-    report = run(data_dir, weights, output.say)
+    report = run(data_dir, weights, output.say, questions)
+    if plot is not None:
+        from concertino.training.routing_report import draw_reliability
+
+        draw_reliability(report.details, plot)
+        output.say(f"reliability diagram: {plot}")
     if as_json:
         output.print_json(report)
-        return
-    for name, part in (("test", report.test), ("exam", report.exam)):
-        output.print_text(
-            f"{name:<5} {part.rows:>6} rows  accuracy {part.accuracy:.3f}  macro-F1 {part.macro_f1:.3f}"
-            f"  ECE {part.ece:.3f}  AUROC {part.auroc:.3f}  abstained {part.abstained:.3f}"
-        )
-    speed = report.speed
-    output.print_text(
-        f"one text {speed.p50_ms:.2f} ms (p99 {speed.p99_ms:.2f}), batch {speed.texts_per_second:.0f} texts/s"
-    )
+    else:
+        output.print_text(router_tables.report(report, wrong))
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin.")],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Look for neighbours in its training rows too."),
+    ] = None,
+    nearest: Annotated[int, typer.Option("--nearest", help="How many training examples to show.")] = 5,
+    as_json: JsonOption = False,
+    config_path: ConfigOption = None,
+) -> None:
+    """Say who would get a text and why: scores, what each word adds, descriptions that fit, nearest examples.
+
+    The examples are those that ship with the package (questions written for training); with --data-dir also a draw of
+    the other training rows, which takes some seconds to embed.
+
+    \b
+    Examples:
+      concertino router explain "can my landlord keep the deposit?"
+      concertino router explain --json - < question.txt
+    """
+    from concertino.training.routing_explain import explain_text
+
+    found = explain_text(given_text(text), config.load(config_path), nearest, data_dir, output.say)
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_text(router_tables.explanation(found))
+
+
+@app.command()
+def propose(
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many to list.")] = 20,
+    among: Annotated[int, typer.Option("--among", min=1, help="How many of the last requests to look at.")] = 5000,
+    as_json: JsonOption = False,
+    config_path: ConfigOption = None,
+) -> None:
+    """List the requests that are most worth a label: said to be wrong (POST /v1/feedback), then closest between two.
+
+    Texts are shown only where the audit log keeps content (audit.keep_text); else look an id up where you keep them.
+    """
+    from concertino.audit.read import AuditReader
+    from concertino.orchestrator.propose import propose as run
+    from concertino.storage.database import open_database
+    from concertino.storage.feedback import FeedbackStore
+
+    settings = config.load(config_path)
+    entries = AuditReader(settings.audit_path).tail(among)
+    engine = open_database(settings.state_url)
+    try:
+        found = run(entries, FeedbackStore(engine).latest(), count)
+    finally:
+        engine.dispose()
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_text(router_tables.proposals(found))
+
+
+def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json: bool) -> None:
+    from concertino.training.routing_fit import fit_outcomes
+    from concertino.training.routing_table import read_outcomes
+
+    given = {}
+    for item in costs:
+        name, _, number = item.rpartition("=")
+        try:
+            given[name] = float(number)
+        except ValueError as error:
+            raise typer.BadParameter(f"--cost {item}: give NAME=NUMBER.") from error
+    report = fit_outcomes(read_outcomes(table, given), out, method, output.say)
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_text(router_tables.outcomes(report))
+
+
+def _base_model(folder: Path | None) -> "BaseModel":
+    from concertino.models import Store
+    from concertino.training.router import BASE_MODEL
+    from concertino.training.routing_tune import BaseModel
+
+    if folder is not None:
+        return BaseModel.in_folder(folder)
+    store = Store(config.load().home_path)
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    return BaseModel(*(store.resolve(BASE_MODEL, name) for name in names))

@@ -19,7 +19,7 @@ from concertino.errors import (
     Overloaded,
     ShuttingDown,
 )
-from concertino.gateway import openai, operations
+from concertino.gateway import feedback, openai, operations
 from concertino.gateway.call import Access, Call, Handler, Reply
 from concertino.gateway.keys import Authenticator
 from concertino.orchestrator.service import Service, new_request_id
@@ -36,6 +36,7 @@ ROUTES: tuple[tuple[str, str, Handler, Access], ...] = (
     ("GET", "/v1/models/{model:path}", openai.show_model, Access.KEY),
     ("POST", "/v1/route", operations.route, Access.KEY),
     ("POST", "/v1/plan", operations.plan, Access.KEY),
+    ("POST", "/v1/feedback", feedback.feedback, Access.KEY),
     ("GET", "/metrics", operations.metrics, Access.KEY),
     ("GET", "/healthz", operations.healthz, Access.PUBLIC),
     ("GET", "/readyz", operations.readyz, Access.PUBLIC),

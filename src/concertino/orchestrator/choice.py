@@ -47,7 +47,7 @@ def _ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Dec
         return Decision(name, ranking.confidence, Tier.DEFAULT, said + note, None, scores, verdict)
     able = [name for name in pool.serving(ranking.domain) if name in verdict.eligible]
     if able:
-        return Decision(able[0], ranking.confidence, Tier.LINEAR, said, None, scores, verdict)
+        return Decision(able[0], ranking.confidence, ranking.tier, said, None, scores, verdict)
     name, note = _default_or_best(default, scores)
     barred = pool.serving(ranking.domain)
     who = f" {barred[0]} is not eligible." if barred else f" Nobody here serves {ranking.domain}."

@@ -11,9 +11,10 @@ from concertino import plugins
 from concertino.config import BackendSettings, Settings
 from concertino.errors import ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
 from concertino.orchestrator import choice, compound, scope, tradeoff
+from concertino.orchestrator.newcomers import Newcomers, find_newcomers
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
-from concertino.router.conversation import ConversationRouter
+from concertino.router.conversation import ConversationRouter, before_tool_loop
 from concertino.specialists import handover
 from concertino.specialists.pool import CHOSEN, Pool, Target
 from concertino.specialists.prompts import check_supported
@@ -34,12 +35,16 @@ must not count as health data because its neighbours kept the detectors busy."""
 class Decider:
     """Says who would answer, and why."""
 
-    def __init__(self, settings: Settings, pool: Pool, policy: Policy, router: Router) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, policy: Policy, router: Router, newcomers: Newcomers | None = None
+    ) -> None:
         self.settings = settings
         self.pool = pool
         self.policy = policy
         self.router = router
         self.speeds = Speeds()
+        self.newcomers = newcomers
+        """Finds the specialists that the router does not know; None where it knows all."""
         self._turn = asyncio.Semaphore(_READ_AT_ONCE)
 
     def over(self, pool: Pool) -> "Decider":
@@ -68,6 +73,13 @@ class Decider:
         if open_places:
             conversations = [requests[place].messages for place in open_places]
             rankings = await asyncio.to_thread(self.router.rank, conversations)
+            if self.newcomers is not None:
+                left = [verdict.eligible for verdict in found if isinstance(verdict, Verdict)]
+                refined = await asyncio.to_thread(self.newcomers.refine, conversations, rankings, left)
+                rankings = [
+                    new if before_tool_loop(conversation) is None else old  # who opened a tool loop keeps it
+                    for conversation, old, new in zip(conversations, rankings, refined, strict=True)
+                ]
             for place, ranking in zip(open_places, rankings, strict=True):
                 verdict = found[place]
                 assert isinstance(verdict, Verdict)
@@ -150,9 +162,10 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
         raise ConfigurationError(
             f"router.options: {error}. docs/routing.md lists them.", param="router.options"
         ) from error
+    newcomers = find_newcomers(pool, router, settings.router.descriptions)
     if settings.router.conversations:
         router = ConversationRouter(router, settings.router.hand_over_price)
-    return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router)
+    return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router, newcomers)
 
 
 def specialist_facts(pool: Pool) -> list[SpecialistFacts]:

@@ -15,5 +15,8 @@ class Router(Protocol):
     """
 
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
-        """One Ranking per conversation, in order. Must not raise on any text, however odd."""
+        """One Ranking per conversation, in order, whose `scores` name every domain that the router knows.
+
+        Must not raise on any text, however odd.
+        """
         ...

@@ -97,7 +97,7 @@ class ConversationRouter:
         scores = dict(sorted(last.beliefs.items(), key=lambda item: -item[1]))
         confidence = last.beliefs.get(last.domain or FALLBACK, max(scores.values()))
         earlier = tuple([None] * start + [state.domain for state in followed[:-1]])
-        return Ranking(scores, confidence, last.domain, last.reason, earlier)
+        return Ranking(scores, confidence, last.domain, last.reason, earlier=earlier)
 
     def _next(self, texts: Sequence[str], place: int, states: Sequence[State], alone: Ranking | None) -> State:
         """The state after the turn at `place`. `alone` is None for a turn without words."""

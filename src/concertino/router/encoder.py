@@ -4,7 +4,7 @@ Each text is run by itself, unpadded. That is faster here than a padded batch, a
 nothing but the text: activations are quantised on the fly, so in a shared batch the neighbours would set the scale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def window(tokens: Sequence[int], limit: int = MAX_TOKENS) -> list[int]:
 
 
 class Encoder:
-    """Text -> logits, `[views, classes]`: of the text, and of the two ends of a long one. Safe in several threads."""
+    """Text -> logits or embeddings of the text, and of the two ends of a long one. Safe in several threads."""
 
     def __init__(self, tokenizer: Path, tokens: Path, tables: Path, graph: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -60,21 +60,39 @@ class Encoder:
 
     def encode(self, text: str) -> np.ndarray:
         """The logits of one text, float32 `[views, classes]`: the text's, then those of a long text's head and tail."""
+        return np.stack([self._run(view, "logits") for view in self._views(text)])
+
+    def vectors(self, text: str) -> np.ndarray:
+        """The unit-length embeddings of the same views, float32 `[views, width]`."""
+        return np.stack([self._run(view, "vector") for view in self._views(text)])
+
+    def _views(self, text: str) -> list[list[int]]:
         tokens = self._tokenizer.encode(clip(text)).ids
         views = [window(tokens)]
         if len(tokens) > 2 * END_TOKENS:
             views += [[*tokens[: END_TOKENS - 1], tokens[-1]], [tokens[0], *tokens[1 - END_TOKENS :]]]
-        return np.stack([self._run(view) for view in views])
+        return views
 
-    def _run(self, tokens: list[int]) -> np.ndarray:
+    def _run(self, tokens: list[int], output: str) -> np.ndarray:
         summed = self._tokens[tokens] * self._scales[tokens] + self._positions[: len(tokens)]
-        (logits,) = self._session.run(["logits"], {"summed": summed[None]})
-        return np.asarray(logits[0])
+        (values,) = self._session.run([output], {"summed": summed[None]})
+        return np.asarray(values[0])
 
     def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
         """`encode` of each text, in order, `THREADS` texts at a time."""
+        return self._many(self.encode, texts)
+
+    def vectors_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`vectors` of each text, in order, `THREADS` texts at a time."""
+        return self._many(self.vectors, texts)
+
+    def whole(self, texts: Sequence[str]) -> np.ndarray:
+        """The embedding of each whole text, without the ends of long ones, float32 `[texts, width]`."""
+        return np.stack([views[0] for views in self.vectors_many(texts)])
+
+    def _many(self, read: Callable[[str], np.ndarray], texts: Sequence[str]) -> list[np.ndarray]:
         if len(texts) < 2 * THREADS:
-            return [self.encode(text) for text in texts]
+            return [read(text) for text in texts]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="router")
-        return list(self._pool.map(self.encode, texts))
+        return list(self._pool.map(read, texts))

@@ -14,7 +14,8 @@ from concertino.router.linear import LinearRouter
 from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
 from concertino.training.routing_data import CLASSES, Splits, load_splits
 from concertino.training.routing_export import Precision, quantise_rows, write_encoder
-from concertino.training.routing_figures import Figures, Speed, fit_temperature, fit_threshold, judge, time_router
+from concertino.training.routing_figures import Figures, Speed, figures, fit_temperature, fit_threshold, time_router
+from concertino.training.routing_report import Details, TierSpeed, details, read_questions, tier_speeds
 from concertino.training.routing_tune import BaseModel, Recipe, Tuned, draw_epoch, tune
 
 BASE_MODEL = "all-MiniLM-L6-v2"
@@ -24,10 +25,11 @@ Note = Callable[[str], None]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What `concertino router evaluate` prints."""
+    """What `concertino router evaluate` prints. `parts` and `details` are by name: test, exam, questions if given."""
 
-    test: Figures
-    exam: Figures
+    parts: dict[str, Figures]
+    details: dict[str, Details]
+    tiers: dict[str, TierSpeed]
     speed: Speed
     temperature: float
     threshold: float
@@ -85,15 +87,27 @@ def calibrate(out: Path, splits: Splits, seed: int) -> Manifest:
     return manifest
 
 
-def evaluate(data_dir: Path, weights: Path | None = None, note: Note = _silent) -> Report:
-    """Judge weights on the test part and on the exam. Needs the data folder, but not torch."""
+def evaluate(
+    data_dir: Path, weights: Path | None = None, note: Note = _silent, questions: Path | None = None
+) -> Report:
+    """Judge weights on the test part, the exam and a file of questions. Needs the data folder, but not torch."""
     router = LinearRouter(weights=weights)
+    asked = read_questions(questions) if questions is not None else []
     splits = load_splits(data_dir, note)
-    note(f"routing {len(splits.test)} test rows and {len(splits.exam)} exam questions")
+    parts: dict[str, Figures] = {}
+    found: dict[str, Details] = {}
+    for name, rows in (("test", splits.test), ("exam", splits.exam), ("questions", asked)):
+        if rows:
+            note(f"routing {len(rows)} {name} rows")
+            probabilities = router.probabilities([row.text for row in rows])
+            labels, sources = [row.label for row in rows], [row.source for row in rows]
+            parts[name] = figures(probabilities, labels, router.manifest.classes, router.threshold, sources)
+            found[name] = details(router, rows, probabilities)
     short = [row.text for row in splits.test if len(row.text) < 200][:1000]
     return Report(
-        test=judge(router, splits.test),
-        exam=judge(router, splits.exam),
+        parts=parts,
+        details=found,
+        tiers=tier_speeds(router, parts["test"].abstained),
         speed=time_router(router, "How do I reverse a linked list without recursion?", short),
         temperature=router.manifest.temperature,
         threshold=router.threshold,

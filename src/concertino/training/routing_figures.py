@@ -8,7 +8,6 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.router.linear import LinearRouter
-from concertino.training.routing_data import Row
 
 ABSTAINED_TO = "general"
 BINS = 15
@@ -90,13 +89,6 @@ def figures(
         recall=recall,
         by_source={name: float(np.mean(goods)) for name, goods in sorted(by_source.items())},
     )
-
-
-def judge(router: LinearRouter, rows: Sequence[Row]) -> Figures:
-    """Route the rows and judge the outcome."""
-    probabilities = router.probabilities([row.text for row in rows])
-    labels, sources = [row.label for row in rows], [row.source for row in rows]
-    return figures(probabilities, labels, router.manifest.classes, router.threshold, sources)
 
 
 def time_router(router: LinearRouter, short: str, texts: Sequence[str], rounds: int = 300) -> Speed:

@@ -1,0 +1,220 @@
+"""Routers on the same questions in one run: ours by tier, neighbours, clusters, the majority, and `semantic-router`.
+
+    python bench/routing.py --data-dir DIR [--out routing.json] [--exam 1200]
+
+`semantic-router` is measured where it is installed (`pip install 'concertino[bench]'`), through an encoder object that
+hands it our encoder's vectors, in several settings; it runs offline. Its threshold and those of neighbours and clusters
+are fitted on the calibration part as ours was. Parts: a draw of the test part, exam questions (`mmlu_test`
+by subject), hand-written questions, and benchmark questions of another router's data. Then the share of decisions that
+typing errors and rewordings leave unchanged, and the re-implemented outcome models on two public outcome tables.
+Nothing is fitted on any question that is judged. Prints tables; `--out` gets them as JSON.
+"""
+
+import argparse
+import os
+import random
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from concertino.cli.router_tables import outcomes
+from concertino.router.alternatives import ClusterRouter, KnnRouter
+from concertino.router.fitted import BASE, HEAD, open_encoder
+from concertino.router.linear import LinearRouter
+from concertino.training.routing_augment import OPENINGS, mistype
+from concertino.training.routing_data import CLASSES, Row, load_splits
+from concertino.training.routing_figures import figures, fit_temperature, fit_threshold
+from concertino.training.routing_fit import drawn_rows, fit_domains, fit_outcomes
+from concertino.training.routing_left_out import sampled
+from concertino.training.routing_report import read_questions
+from concertino.training.routing_table import read_outcomes
+
+QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
+GENERAL = CLASSES.index("general")
+PEER_SETTINGS = ((5, "mean"), (20, "sum"), (50, "sum"))
+REWORDINGS = (
+    (r"^how do i\b", "what is the best way to"), (r"^how can i\b", "tell me how to"),
+    (r"^how do you\b", "how does one"),
+    (r"^what is\b", "could you tell me what is"), (r"^what are\b", "please list"), (r"^what's\b", "explain"),
+    (r"^can i\b", "am I allowed to"), (r"^can my\b", "is it possible that my"), (r"^why\b", "for what reason"),
+    (r"^is it\b", "would you say it is"), (r"^should i\b", "do you think I ought to"), (r"^write\b", "please compose"),
+    (r"\bmy\b", "our"), (r"\bneed\b", "require"), (r"\bget\b", "obtain"), (r"\bhelp\b", "assist"),
+)  # fmt: skip
+
+Scores = Callable[[Sequence[str]], np.ndarray]
+"""Texts -> `[texts, classes]`; the larger the likelier."""
+
+
+def reworded(text: str, rng: random.Random) -> str:
+    """Other words for the same by rules: another opening, synonyms, no punctuation at the end. Not a person's words."""
+    for pattern, words in REWORDINGS:
+        text = re.sub(pattern, words, text, flags=re.I)
+    text = text.rstrip("?.! ") or text
+    return rng.choice(OPENINGS) + text[:1].lower() + text[1:]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+class Remembering:
+    """Texts -> vectors of the head's encoder, each text embedded once."""
+
+    def __init__(self) -> None:
+        self.encoder = open_encoder(HEAD)
+        self.known: dict[str, np.ndarray] = {}
+
+    def whole(self, texts: Sequence[str]) -> np.ndarray:
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if fresh:
+            self.known.update(zip(fresh, self.encoder.whole(fresh), strict=True))
+        return np.stack([self.known[text] for text in texts])
+
+
+def open_peer(rows: Sequence[Row], memory: Remembering, top: int, aggregation: str) -> Scores:
+    """`semantic-router` with each class as a route and its rows as utterances."""
+    from semantic_router import IndexedRouter, Route
+    from semantic_router.encoders import DenseEncoder
+
+    class Ours(DenseEncoder):
+        def __call__(self, docs: list[str]) -> list[list[float]]:
+            return memory.whole(docs).tolist()
+
+    routes = [Route(name=label, utterances=[row.text for row in rows if row.label == label]) for label in CLASSES]
+    router = IndexedRouter(Ours(name="ours"), routes, top_k=top, aggregation=aggregation)
+
+    def scores(texts: Sequence[str]) -> np.ndarray:
+        found = np.zeros((len(texts), len(CLASSES)))
+        for place, text in enumerate(texts):
+            for choice in router(text, limit=None):
+                found[place, CLASSES.index(choice.name)] = choice.confidence
+        return found
+
+    return scores
+
+
+def p50(scores: Scores) -> float:
+    """Milliseconds of one short question, embedding included where the router embeds."""
+    taken = []
+    for number in range(60):
+        text = f"How do I reverse a linked list of {number} nodes?"
+        start = time.perf_counter()
+        scores([text])
+        taken.append((time.perf_counter() - start) * 1e3)
+    return float(np.percentile(taken[10:], 50))
+
+
+def judge(scores: Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]], calibrated: bool) -> dict[str, dict]:
+    """Figures of one router on every part; where it has no probabilities, temperature and threshold are fitted."""
+    raw = scores([row.text for row in held])
+    truth = np.array([CLASSES.index(row.label) for row in held])
+    temperature = 1.0 if calibrated else fit_temperature(raw, truth)
+    threshold = LinearRouter().threshold if calibrated else fit_threshold(softmax(raw / temperature), truth, GENERAL)
+    found = {}
+    for name, rows in parts.items():
+        values = scores([row.text for row in rows])
+        chance = values if calibrated else softmax(values / temperature)
+        part = figures(chance, [row.label for row in rows], CLASSES, threshold, [row.source for row in rows])
+        found[name] = {key: getattr(part, key) for key in ("rows", "accuracy", "macro_f1", "ece", "auroc", "abstained")}
+    return found
+
+
+def stability(scores: Scores, rows: Sequence[Row], seed: int) -> dict[str, float]:
+    """Share of decisions that stay what they were."""
+    rng = random.Random(seed)
+    texts = [row.text for row in rows]
+    before = scores(texts).argmax(axis=1)
+    typed = scores([mistype(text, rng) for text in texts]).argmax(axis=1)
+    said = scores([reworded(text, rng) for text in texts]).argmax(axis=1)
+    return {"typing errors": float((before == typed).mean()), "rewordings": float((before == said).mean())}
+
+
+def outcome_tables(data: Path) -> dict[str, object]:
+    """The re-implemented rivals on public outcome tables."""
+    encoder, found = open_encoder(BASE), {}
+    strong, weak = "gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1"
+    for name, costs in (("llmrouter_train", {}), ("routellm_mmlu", {strong: 1.0, weak: 0.0})):
+        table = read_outcomes(data / "routing" / f"{name}.jsonl", costs)
+        print(f"outcomes: {name} ...", file=sys.stderr)
+        found[name] = fit_outcomes(table, None, "knn", lambda text: None, encoder.whole(table.texts))
+    return found
+
+
+def table(results: dict[str, dict], parts: Sequence[str]) -> str:
+    lines = [
+        "| router | " + " | ".join(parts) + " | ECE (exam) | typing errors | rewordings | p50 ms |",
+        "| --- |" + " --- |" * (len(parts) + 4),
+    ]
+    for name, found in results.items():
+        right = " | ".join(f"{found['parts'][part]['accuracy']:.3f}" for part in parts)
+        if "stability" not in found:
+            lines.append(f"| {name} | {right} | | | | |")
+            continue
+        same = found["stability"]
+        lines.append(
+            f"| {name} | {right} | {found['parts'][parts[1]]['ece']:.3f} | {same['typing errors']:.3f} |"
+            f" {same['rewordings']:.3f} | {found['p50_ms']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
+    parser.add_argument("--out", type=Path, default=Path("routing.json"))
+    parser.add_argument("--exam", type=int, default=1200, help="how many exam questions, drawn with a seed")
+    parser.add_argument("--per-class", type=int, default=1000, help="labelled texts a domain for those that keep texts")
+    arguments = parser.parse_args()
+    data = Path(arguments.data_dir)
+    splits = load_splits(data, lambda message: print(message, file=sys.stderr))
+    rows, held = drawn_rows(splits.train, arguments.per_class), sampled(splits.calibration, 60, 3)
+    parts: dict[str, Sequence[Row]] = {
+        "test": sampled([row for row in splits.test if not row.source.startswith("mixed")], 60, 11),
+        "exam": random.Random(5).sample(list(splits.exam), min(arguments.exam, len(splits.exam))),
+        "hand-written": read_questions(QUESTIONS),
+        "benchmark mix": [row for row in splits.test if row.source.startswith("mixed")],
+    }
+    majority = {
+        name: {"rows": len(part), "accuracy": sum(row.label == "general" for row in part) / len(part)}
+        for name, part in parts.items()
+    }
+    results: dict[str, dict] = {"majority class": {"parts": majority}}
+    memory = Remembering()
+    contenders: dict[str, tuple[Scores, bool]] = {"linear head (shipped)": (LinearRouter().probabilities, True)}
+    with tempfile.TemporaryDirectory() as folder:
+        for method, kind in (("knn", KnnRouter), ("clusters", ClusterRouter)):
+            out = Path(folder) / method
+            fit_domains(rows, held, out, method, {}, lambda message: print(message, file=sys.stderr))
+            router = kind(weights=out)
+            contenders[method] = (lambda texts, router=router: np.log(router.probabilities(texts) + 1e-9), False)
+    try:
+        for top, aggregation in PEER_SETTINGS:
+            scores = open_peer(rows, memory, top, aggregation)
+            contenders[f"semantic-router, top {top} {aggregation}"] = (scores, False)
+    except ImportError as error:
+        print(f"semantic-router is left out: {error}", file=sys.stderr)
+    for name, (scores, calibrated) in contenders.items():
+        print(f"{name} ...", file=sys.stderr)
+        results[name] = {
+            "parts": judge(scores, held, parts, calibrated),
+            "stability": stability(scores, parts["hand-written"], 3),
+            "p50_ms": p50(scores),
+        }
+    print(table(results, list(parts)))
+    tables = outcome_tables(data)
+    for name, report in tables.items():
+        print(f"\n{name}\n{outcomes(report)}")
+    arguments.out.write_bytes(
+        msgspec.json.format(msgspec.json.encode({"routers": results, "outcomes": tables}), indent=2)
+    )
+
+
+if __name__ == "__main__":
+    main()

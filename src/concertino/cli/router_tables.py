@@ -1,0 +1,109 @@
+"""What the verbs of `concertino router` found, as text."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concertino.orchestrator.propose import Proposal
+    from concertino.training.router import Report
+    from concertino.training.routing_explain import TextExplanation
+    from concertino.training.routing_fit import OutcomeReport
+    from concertino.training.routing_left_out import LeftOut
+
+
+def report(found: "Report", wrong: int) -> str:
+    """`evaluate`: a line a part, its confusion matrix and its surest mistakes, then tiers and speed."""
+    lines = []
+    for name, part in found.parts.items():
+        detail = found.details[name]
+        lines.append(
+            f"{name:<9} {part.rows:>6} rows  accuracy {part.accuracy:.3f}  macro-F1 {part.macro_f1:.3f}"
+            f"  ECE {part.ece:.3f}  AUROC {part.auroc:.3f}  OOD AUROC {detail.ood_auroc:.3f}"
+            f"  abstained {part.abstained:.3f}"
+        )
+    for name, detail in found.details.items():
+        classes = list(detail.confusion)
+        lines += ["", f"{name}: rows by label, columns by choice", " " * 9 + "".join(f"{item:>9}" for item in classes)]
+        lines += [
+            f"{label:<9}" + "".join(f"{detail.confusion[label][item]:>9}" for item in classes) for label in classes
+        ]
+        if wrong and detail.wrong:
+            lines.append(f"{name}: the surest of {len(detail.wrong)} mistakes")
+        for item in detail.wrong[:wrong]:
+            text = " ".join(item.text.split())[:90]
+            lines.append(f"  {item.label:>8} -> {item.chosen:<8} {item.confidence:.2f}  {text}")
+    lines.append("")
+    for name, tier in found.tiers.items():
+        lines.append(f"tier {name:<13} share {tier.share:.3f}  p50 {tier.p50_ms:.2f} ms  p99 {tier.p99_ms:.2f} ms")
+    speed = found.speed
+    lines.append(f"encoder: one text {speed.p50_ms:.2f} ms, batch {speed.texts_per_second:.0f} texts/s")
+    return "\n".join(lines)
+
+
+def left_out(judged: "list[LeftOut]") -> str:
+    """`train-descriptions`: means over domains, a line for each team and kind of description, then every domain."""
+    groups: defaultdict[tuple[str, str, int], list[LeftOut]] = defaultdict(list)
+    for item in judged:
+        groups[item.team, item.description, item.examples].append(item)
+    lines = [f"{'team':<32}{'description':<13}{'examples':>8}{'recall':>8}{'precision':>11}{'best F1':>9}"]
+    for (team, description, examples), found in groups.items():
+        recall, precision, best = (
+            sum(values) / len(found)
+            for values in zip(*((item.recall, item.precision, item.best_f1) for item in found), strict=True)
+        )
+        lines.append(f"{team:<32}{description:<13}{examples:>8}{recall:>8.3f}{precision:>11.3f}{best:>9.3f}")
+        for item in found:
+            lines.append(f"  {item.domain:<51}{item.recall:>8.3f}{item.precision:>11.3f}{item.best_f1:>9.3f}")
+    return "\n".join(lines)
+
+
+def outcomes(found: "OutcomeReport") -> str:
+    """`fit --outcomes`: the table, and a line for each router."""
+    lines = [
+        ", ".join(f"{part} {count}" for part, count in found.rows.items())
+        + f" texts, {found.holes} holes, {found.duplicates} repeated texts left out",
+        "cost: " + ", ".join(f"{name} {cost:g}" for name, cost in zip(found.candidates, found.costs, strict=True)),
+        f"{'router':<32}{'quality':>8}{'cost':>8}{'AIQ':>7}{'APGR':>7}{'oracle gap':>12}",
+    ]
+    lines += [
+        f"{item.router:<32}{item.quality:>8.3f}{item.cost:>8.2f}{item.aiq:>7.3f}{item.apgr:>7.3f}"
+        f"{item.oracle_gap:>12.3f}"
+        for item in found.curves
+    ]
+    return "\n".join(lines)
+
+
+def proposals(found: "list[Proposal]") -> str:
+    """`propose`: a line a request."""
+    if not found:
+        return "nothing to label: the audit log has no request that the router chose for"
+    return "\n".join(
+        f"{item.id}  {item.why.value:<9} {item.specialist} or {item.label or item.second or 'nobody'}"
+        f" (margin {item.margin:.2f}, {item.tier})" + (f"  {' '.join(item.text.split())[:90]}" if item.text else "")
+        for item in found
+    )
+
+
+def explanation(found: "TextExplanation") -> str:
+    """`explain`: the decision, the head's words, the descriptions, the neighbours."""
+    ranking = found.ranking
+    lines = [
+        f"{ranking.domain or 'nobody'} (confidence {ranking.confidence:.2f}, tier {ranking.tier.value})",
+        ranking.reason,
+        "  ".join(f"{name} {score:.2f}" for name, score in ranking.scores.items()),
+    ]
+    if found.words:
+        lines.append(f"words for {found.best} (against):")
+        ranked = sorted(found.words, key=lambda item: -abs(item.weight))[:10]
+        lines.append("  " + "  ".join(f"{item.word} {item.weight:+.2f}" for item in ranked))
+    if found.described:
+        lines.append("described specialists:")
+    for item in found.described:
+        lines.append(
+            f"  {item.domain} {item.probability:.2f}: nearest phrase {item.phrase!r}, {item.z_score:.1f} deviations"
+            f" above other texts; others' texts at {item.rival:.2f}"
+        )
+    if found.nearest:
+        lines.append("nearest training examples:")
+    lines += [f"  {near.likeness:.2f} {near.label:<8} {' '.join(near.text.split())[:90]}" for near in found.nearest]
+    return "\n".join(lines)

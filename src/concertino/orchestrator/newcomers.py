@@ -1,0 +1,50 @@
+"""Specialists that the router was not trained on, and how they are found all the same: by what their cards say."""
+
+from collections.abc import Collection, Sequence
+
+from concertino.router.base import Router
+from concertino.specialists.pool import Pool
+from concertino.types import Message, Ranking, Role
+
+
+class Newcomers:
+    """The description tier over a pool's cards."""
+
+    def __init__(self, pool: Pool, domains: Sequence[str], weights: str = "") -> None:
+        # Here, because a team without newcomers needs neither numpy nor an encoder for this.
+        from concertino.router.descriptions import Described, DescriptionTier
+
+        cards = {name: [card for card in pool.settings.specialists if name in card.serves] for name in domains}
+        described = [
+            Described(name, found[0].description, tuple(text for card in found for text in card.examples))
+            for name, found in cards.items()
+        ]
+        self.tier = DescriptionTier(described, weights=weights or None)
+        self._servers = {name: frozenset(card.name for card in found) for name, found in cards.items()}
+
+    def refine(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        rankings: Sequence[Ranking],
+        eligible: Sequence[Collection[str]],
+    ) -> list[Ranking]:
+        """The router's rankings, with newcomers that policy left (`eligible`, names of specialists) scored too."""
+        domains = [
+            [domain for domain, names in self._servers.items() if not names.isdisjoint(left)] for left in eligible
+        ]
+        return self.tier.refine(conversations, rankings, domains)
+
+
+def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers | None:
+    """The tier for specialists none of whose domains `router` scores, or None where it scores one of each.
+
+    The router's default is none of them: what it serves is what nobody else does.
+    """
+    cards = [card for card in pool.settings.specialists if card.name != pool.settings.router.default]
+    unknown = [card for card in cards if card.description or card.examples]
+    if unknown:
+        known = router.rank([[Message(Role.USER, "")]])[0].scores.keys()
+        unknown = [card for card in unknown if known.isdisjoint(card.serves)]
+    if not unknown:
+        return None
+    return Newcomers(pool, list(dict.fromkeys(card.serves[0] for card in unknown)), weights)

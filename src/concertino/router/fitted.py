@@ -1,0 +1,112 @@
+"""A folder that `concertino router fit` wrote: a router that stands on vectors, its manifest, and their check."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from concertino.errors import ConfigurationError
+from concertino.router import description_weights, linear
+from concertino.router.encoder import Encoder
+from concertino.router.outcomes import OutcomeModel, make_model
+
+MANIFEST = "fitted.json"
+ARRAYS = "arrays.npz"
+DOMAINS, OUTCOMES = "domains", "outcomes"
+HEAD, BASE = "head", "base"
+"""Whose encoder made the vectors: the tuned one of the linear head, or the untuned one of the description tier."""
+
+
+class FittedManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`fitted.json`."""
+
+    method: str
+    kind: str
+    """`domains`: labels, calibrated, may abstain; `outcomes`: quality and cost, never abstains."""
+    candidates: tuple[str, ...]
+    encoder: str
+    encoder_sha256: str
+    arrays_sha256: str
+    costs: tuple[float, ...] = ()
+    """For outcomes: what one request costs with each candidate, in any one unit."""
+    temperature: float = 1.0
+    threshold: float = 0.0
+    rows: int = 0
+    """Texts that it was fitted on."""
+    holes: int = 0
+    """Cells of the table that nobody measured."""
+    data: dict[str, str] = {}
+    """File -> SHA-256."""
+
+
+class Fitted(msgspec.Struct, frozen=True):
+    """A verified folder, opened."""
+
+    manifest: FittedManifest
+    encoder: Encoder
+    model: OutcomeModel
+
+
+def encoder_folder(name: str) -> Path:
+    """Where the encoder `head` or `base` lies. Raises ConfigurationError for another name."""
+    if name not in (HEAD, BASE):
+        raise ConfigurationError(f"no encoder {name!r}; there are: {HEAD}, {BASE}", param="router.options.weights")
+    return linear.SHIPPED if name == HEAD else description_weights.SHIPPED
+
+
+def open_encoder(name: str) -> Encoder:
+    """The encoder `head` or `base` of this package."""
+    folder = encoder_folder(name)
+    if name == BASE:
+        return description_weights.open_encoder(folder)
+    return Encoder(*(folder / file for file in ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_fitted(folder: Path, manifest: FittedManifest, arrays: dict[str, np.ndarray]) -> FittedManifest:
+    """Write both files; the manifest is returned with their hashes in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types its one option, not the rest
+    manifest = msgspec.structs.replace(
+        manifest,
+        arrays_sha256=digest(folder / ARRAYS),
+        encoder_sha256=digest(encoder_folder(manifest.encoder) / "encoder.onnx"),
+    )
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    return manifest
+
+
+def load_fitted(folder: str | Path | None, method: str) -> Fitted:
+    """Open a folder for a router of `method`. Raises ConfigurationError that says what is wrong and what to do."""
+    if folder is None:
+        raise ConfigurationError(
+            f"router.type {method} needs router.options.weights, a folder that `concertino router fit` wrote",
+            param="router.options.weights",
+        )
+    folder = Path(folder)
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=FittedManifest)
+        found = digest(folder / ARRAYS)
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise _refused(folder, f"cannot be read ({error})") from error
+    if found != manifest.arrays_sha256:
+        raise _refused(folder, f"is damaged: {ARRAYS} has SHA-256 {found}, {MANIFEST} says {manifest.arrays_sha256}")
+    if manifest.method != method:
+        raise _refused(folder, f"holds a {manifest.method} router, not {method}")
+    if digest(encoder_folder(manifest.encoder) / "encoder.onnx") != manifest.encoder_sha256:
+        raise _refused(folder, "was fitted on the vectors of another encoder than this version's")
+    return Fitted(manifest, open_encoder(manifest.encoder), make_model(method, arrays))
+
+
+def _refused(folder: Path, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the router in {folder} {problem}; make it again with `concertino router fit`", param="router.options.weights"
+    )

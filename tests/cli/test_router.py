@@ -1,0 +1,79 @@
+"""The verbs of `concertino router` that need no training library."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from concertino.cli.router import app
+from concertino.errors import ConfigurationError
+from tests.teams import echo_team
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An echo team with a specialist that is only described."""
+    hr = {"name": "hr", "description": "Human resources: vacation days, salary.", "backend": "echo", "model": "echo"}
+    path = tmp_path / "team.yaml"
+    path.write_text(yaml.safe_dump(echo_team(specialists=[*echo_team()["specialists"], hr])), "utf-8")
+    monkeypatch.setenv("CONCERTINO_CONFIG", str(path))
+    return path
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_explain_shows_words_descriptions_and_neighbours(team: Path) -> None:
+    told = json.loads(run("explain", "--json", "how many vacation days do I have left"))
+    assert told["ranking"]["tier"] == "descriptions"
+    assert told["described"][0]["phrase"] == "vacation days"
+    assert {item["word"] for item in told["words"]} >= {"vacation", "days"}
+    assert len(told["nearest"]) == 5
+    likeness = [item["likeness"] for item in told["nearest"]]
+    assert likeness == sorted(likeness, reverse=True)
+
+
+def test_a_table_with_holes_is_fitted_compared_and_served(team: Path, tmp_path: Path) -> None:
+    rows = []
+    for number in range(40):
+        code = number % 2 == 0
+        text = f"sort list {number} in python" if code else f"symptom number {number} of a fever"
+        scores = {"code": float(code), "medical": float(not code)}
+        if number % 5 == 0:
+            del scores["medical"]
+        rows.append(json.dumps({"text": text, "scores": scores}))
+    table, out = tmp_path / "table.jsonl", tmp_path / "fitted"
+    table.write_text("\n".join(rows), "utf-8")
+    told = run(
+        "fit", "--outcomes", str(table), "--cost", "code=1", "--cost", "medical=2", "--method", "knn", "--out", str(out)
+    )
+    assert "8 holes" in told
+    assert "oracle" in told
+    from concertino.router.alternatives import KnnRouter
+    from concertino.types import Message, Role
+
+    ranking = KnnRouter(weights=out).rank([[Message(Role.USER, "sort a tuple in python")]])[0]
+    assert ranking.domain == "code"
+
+
+def test_a_table_that_cannot_be_read_is_named(team: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot read the outcome table"):
+        run("fit", "--outcomes", str(tmp_path / "none.jsonl"))
+
+
+def test_propose_lists_what_the_audit_log_holds(team: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concertino import Team
+
+    monkeypatch.setenv("CONCERTINO_HOME", str(tmp_path / "home"))
+    with Team.from_config(team) as started:
+        started.ask("is it finance or is it law that says what a bond is?")
+        started.ask("How do I rebase a git branch?")
+    told = json.loads(run("propose", "--json", "-n", "5"))
+    assert [item["why"] for item in told] == ["unsure", "unsure"]
+    assert told[0]["margin"] <= told[1]["margin"]
+    assert told[0]["text"] is None, "content logging is off"

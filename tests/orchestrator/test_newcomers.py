@@ -1,0 +1,100 @@
+"""A specialist that was added with nothing but a description is routed to by `auto`, under the same policy."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from concertino.config import Settings
+from concertino.errors import ConfigurationError
+from concertino.orchestrator.decider import Decider, engineless
+from concertino.orchestrator.newcomers import find_newcomers
+from concertino.types import Decision, Message, Principal, Ranking, Request, Role, Tier
+from tests.teams import echo_team
+
+HR = {
+    "name": "hr",
+    "description": "Human resources: vacation days and leave, salary and payday, benefits, hiring and onboarding.",
+    "backend": "echo",
+    "model": "echo",
+}
+LEAVE = "How many vacation days do I have left this year?"
+
+
+def with_cards(team_settings: Callable[..., Settings], *cards: dict[str, Any], **changes: Any) -> Decider:
+    return engineless(team_settings(specialists=[*echo_team()["specialists"], *cards], **changes))
+
+
+async def decide(decider: Decider, text: str, tenant: str = "default") -> Decision:
+    principal = Principal(tenant=tenant)
+    return (await decider.decide_many([Request((Message(Role.USER, text),))], principal))[0]
+
+
+async def test_a_description_is_enough_to_be_routed_to(team_settings: Callable[..., Settings]) -> None:
+    decision = await decide(with_cards(team_settings, HR), LEAVE)
+    assert (decision.specialist, decision.tier) == ("hr", Tier.DESCRIPTIONS)
+    assert next(iter(decision.scores)) == "hr"
+    assert "hr is described as" in decision.reason
+
+
+async def test_the_others_keep_their_questions(team_settings: Callable[..., Settings]) -> None:
+    decider = with_cards(team_settings, HR)
+    for name, text in (("code", "How do I rebase a git branch?"), ("medical", "What are symptoms of anaemia?")):
+        decision = await decide(decider, text)
+        assert (decision.specialist, decision.tier) == (name, Tier.LINEAR)
+        assert decision.scores["hr"] < 0.5
+
+
+async def test_policy_comes_first(team_settings: Callable[..., Settings]) -> None:
+    decider = with_cards(team_settings, HR, policy={"tenants": {"guests": ["general", "code"]}})
+    decision = await decide(decider, LEAVE, "guests")
+    assert decision.specialist != "hr"
+    assert "hr" not in decision.scores
+    assert (await decide(decider, LEAVE)).specialist == "hr"
+
+
+async def test_a_domain_of_another_name_leads_to_whoever_serves_it(team_settings: Callable[..., Settings]) -> None:
+    decider = with_cards(team_settings, {**HR, "name": "people", "domains": ["hr"]})
+    assert (await decide(decider, LEAVE)).specialist == "people"
+
+
+async def test_a_team_that_the_head_knows_needs_no_second_tier(team_settings: Callable[..., Settings]) -> None:
+    assert with_cards(team_settings).newcomers is None
+    assert with_cards(team_settings, {**HR, "description": ""}).newcomers is None
+    assert with_cards(team_settings, {**HR, "name": "counsel", "domains": ["legal"]}).newcomers is None
+
+
+async def test_the_default_specialist_is_no_newcomer_whatever_it_is_called(
+    team_settings: Callable[..., Settings],
+) -> None:
+    cards = [card for card in echo_team()["specialists"] if card["name"] != "general"]
+    settings = team_settings(
+        specialists=[{**HR, "name": "desk", "description": "Everything."}, *cards], router={"default": "desk"}
+    )
+    assert engineless(settings).newcomers is None
+
+
+class KnowsNothingElse:
+    """A stranger's router with domains of its own."""
+
+    def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
+        return [Ranking({"code": 0.9, "general": 0.1}, 0.9, "code", "a test")] * len(conversations)
+
+
+async def test_whom_a_strangers_router_does_not_know_is_found_by_its_description(
+    team_settings: Callable[..., Settings],
+) -> None:
+    found = find_newcomers(with_cards(team_settings, HR).pool, KnowsNothingElse())
+    assert found is not None
+    assert [item.domain for item in found.tier.described] == ["legal", "finance", "medical", "hr"]
+
+
+async def test_contradictory_examples_are_refused_when_the_team_is_made(team_settings: Callable[..., Settings]) -> None:
+    travel = {**HR, "name": "travel", "description": "Travel.", "examples": ["Book a meeting room in Rome"]}
+    with pytest.raises(ConfigurationError, match="stands on the cards of hr and travel"):
+        with_cards(team_settings, {**HR, "examples": ["book a meeting room in rome"]}, travel)
+
+
+async def test_weights_that_are_not_there_are_named(team_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(ConfigurationError, match="description weights in /nowhere lack"):
+        with_cards(team_settings, HR, router={"descriptions": "/nowhere"})
