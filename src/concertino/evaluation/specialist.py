@@ -11,6 +11,7 @@ from concertino.backends.base import ModelUse
 from concertino.config import SpecialistCard
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.evaluation import calibration as calibrating
+from concertino.evaluation import embedding
 from concertino.evaluation.calibration import Scores
 from concertino.evaluation.measured import group_of
 from concertino.evaluation.results import Calibration
@@ -45,7 +46,7 @@ class Specialist:
     @property
     def costly(self) -> bool:
         """Whether a language model answers, at a hundred times the cost of an encoder."""
-        return self.card.backend != ENGINES["encoder"]
+        return self.card.backend != embedding.BACKEND
 
     async def answer(self, texts: Sequence[str], who: str, note: Note, *, tuned: bool = True) -> list[Prediction]:
         """One prediction a text; `tuned=False` asks the base without the adapter."""

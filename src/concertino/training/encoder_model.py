@@ -26,7 +26,7 @@ class LoraLinear(torch.nn.Module):
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
-        self.register_buffer("half", weight.bfloat16() if bf16 else None, persistent=False)
+        self.register_buffer("weight_bf16", weight.bfloat16() if bf16 else None, persistent=False)
         outside, inside = weight.shape
         self.A = torch.nn.Parameter(torch.randn(inside, rank) / math.sqrt(inside))
         self.B = torch.nn.Parameter(torch.zeros(rank, outside))
@@ -35,7 +35,7 @@ class LoraLinear(torch.nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         flat = hidden.flatten(0, -2)
         kind = flat.dtype
-        weight = self.weight if kind is torch.float32 else self.half
+        weight = self.weight if kind is torch.float32 else self.weight_bf16
         plain = functional.linear(flat, weight, self.bias.to(kind))
         low = flat @ self.A.to(kind)
         return torch.addmm(plain, low, self.B.to(kind), alpha=self.scale).unflatten(0, hidden.shape[:-1])
