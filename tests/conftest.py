@@ -69,6 +69,13 @@ def pulled(home: Path, *names: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def published(real_home: Path) -> Path:
+    """The home folder whose store has all-MiniLM-L6-v2."""
+    pulled(real_home, "all-MiniLM-L6-v2")
+    return real_home
+
+
+@pytest.fixture(scope="session")
 def smol(real_home: Path) -> Path:
     """The file of SmolLM2-135M-Instruct."""
     pulled(real_home, "smollm2-135m-instruct")

@@ -11,14 +11,17 @@ from concertino.cli.router import app
 from concertino.errors import ConfigurationError
 from tests.teams import echo_team
 
+pytestmark = pytest.mark.models
+
 
 @pytest.fixture
-def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def team(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An echo team with a specialist that is only described."""
     hr = {"name": "hr", "description": "Human resources: vacation days, salary.", "backend": "echo", "model": "echo"}
     path = tmp_path / "team.yaml"
     path.write_text(yaml.safe_dump(echo_team(specialists=[*echo_team()["specialists"], hr])), "utf-8")
     monkeypatch.setenv("CONCERTINO_CONFIG", str(path))
+    monkeypatch.setenv("CONCERTINO_HOME", str(published))
     return path
 
 

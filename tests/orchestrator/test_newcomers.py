@@ -1,16 +1,26 @@
 """A specialist that was added with nothing but a description is routed to by `auto`, under the same policy."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from concertino.config import Settings
+from concertino.config import Settings, build
 from concertino.errors import ConfigurationError
 from concertino.orchestrator.decider import Decider, engineless
 from concertino.orchestrator.newcomers import find_newcomers
 from concertino.types import Decision, Message, Principal, Ranking, Request, Role, Tier
 from tests.teams import echo_team
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture
+def team_settings(published: Path) -> Callable[..., Settings]:
+    """As everywhere, in a home folder that has the encoder."""
+    return lambda **changes: build(echo_team(home=str(published), **changes), "a test")
+
 
 HR = {
     "name": "hr",
@@ -98,3 +108,12 @@ async def test_contradictory_examples_are_refused_when_the_team_is_made(team_set
 async def test_weights_that_are_not_there_are_named(team_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ConfigurationError, match="description weights in /nowhere lack"):
         with_cards(team_settings, HR, router={"descriptions": "/nowhere"})
+
+
+async def test_without_the_encoder_the_team_works_and_says_what_to_pull(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cards = [*echo_team()["specialists"], HR]
+    decider = engineless(build(echo_team(home=str(tmp_path), specialists=cards), "a test"))
+    assert "concertino pull all-MiniLM-L6-v2" in caplog.text and "hr" in caplog.text
+    assert (await decide(decider, LEAVE)).specialist != "hr"

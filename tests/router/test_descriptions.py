@@ -1,4 +1,4 @@
-"""The tier that reads descriptions, with the weights that ship in the package."""
+"""The tier that reads descriptions, with the weights that ship in the package and the encoder as published."""
 
 import shutil
 import time
@@ -22,9 +22,12 @@ HR = Described(
 TRAVEL = Described("travel", "Travel: flights, hotels, rental cars, visas, luggage, sights, trips and holidays abroad.")
 
 
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("published")]
+
+
 @pytest.fixture(scope="module")
-def tier() -> DescriptionTier:
-    return DescriptionTier([HR, TRAVEL])
+def tier(published: Path) -> DescriptionTier:
+    return DescriptionTier([HR, TRAVEL], home=published)
 
 
 @pytest.fixture(scope="module")

@@ -115,9 +115,13 @@ def test_neighbours_route_abstain_and_never_raise(knn: Path) -> None:
     assert router.rank([[]])[0].domain is None
 
 
-def test_a_table_of_outcomes_routes_to_whom_it_expects_most_of_for_the_money(tmp_path: Path) -> None:
+@pytest.mark.models
+def test_a_table_of_outcomes_routes_to_whom_it_expects_most_of_for_the_money(
+    tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from concertino.router.fitted import open_encoder
 
+    monkeypatch.setenv("CONCERTINO_HOME", str(published))
     vectors = open_encoder(BASE).whole(TEXTS)
     quality = np.array([[0.7, 0.8], [0.7, 0.8], [0.2, 0.9], [0.2, 0.9]])
     manifest = FittedManifest("knn", OUTCOMES, ("small", "large"), BASE, "", "", costs=(1.0, 10.0))

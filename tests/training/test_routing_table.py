@@ -114,6 +114,8 @@ def test_the_references_are_best_single_random_and_oracle() -> None:
     assert oracle.aiq >= max(single.aiq, chance.aiq)
 
 
+@pytest.mark.models
+@pytest.mark.usefixtures("published")
 def test_all_three_methods_are_compared_and_one_is_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     side = rng.integers(0, 2, 300)

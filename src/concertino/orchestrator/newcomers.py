@@ -1,10 +1,15 @@
 """Specialists that the router was not trained on, and how they are found all the same: by what their cards say."""
 
+import logging
 from collections.abc import Collection, Sequence
 
+from concertino.config import SpecialistCard
+from concertino.errors import ModelMissing
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool
 from concertino.types import Message, Ranking, Role
+
+log = logging.getLogger("concertino.orchestrator")
 
 
 class Newcomers:
@@ -19,7 +24,7 @@ class Newcomers:
             Described(name, found[0].description, tuple(text for card in found for text in card.examples))
             for name, found in cards.items()
         ]
-        self.tier = DescriptionTier(described, weights=weights or None)
+        self.tier = DescriptionTier(described, weights=weights or None, home=pool.settings.home_path)
         self._servers = {name: frozenset(card.name for card in found) for name, found in cards.items()}
 
     def refine(
@@ -38,6 +43,8 @@ class Newcomers:
 def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers | None:
     """The tier for specialists none of whose domains `router` scores, or None where it scores one of each.
 
+    Without the tier's encoder in the store there is none either, and the log says what to pull.
+
     The router's default is none of them: what it serves is what nobody else does.
     """
     cards = [card for card in pool.settings.specialists if card.name != pool.settings.router.default]
@@ -47,4 +54,13 @@ def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers |
         unknown = [card for card in unknown if known.isdisjoint(card.serves)]
     if not unknown:
         return None
+    try:
+        return _newcomers(pool, unknown, weights)
+    except ModelMissing as error:
+        names = ", ".join(card.name for card in unknown)
+        log.warning("%s Until then `auto` does not choose %s, which only a description tells of.", error.message, names)
+        return None
+
+
+def _newcomers(pool: Pool, unknown: Sequence[SpecialistCard], weights: str) -> Newcomers:
     return Newcomers(pool, list(dict.fromkeys(card.serves[0] for card in unknown)), weights)

@@ -1,8 +1,7 @@
-"""The folder of weights of the description tier: an untuned encoder, a bank of texts as vectors, a logistic function.
+"""The folder of weights of the description tier: a bank of texts as vectors, and a logistic function.
 
-The encoder is all-MiniLM-L6-v2 as published: tuning it for five classes, as the head's was, made it forget what the
-others are about. It shares token table and tokenizer with the head's encoder, whose tuning left them as they were;
-the manifest holds their hashes too, so that a head with other tables is refused rather than misread.
+The vectors are those of all-MiniLM-L6-v2 as published, which is read from the model store; the manifest holds the
+hash of the weights that they were made with, so that another encoder is refused rather than misread.
 """
 
 import hashlib
@@ -12,13 +11,11 @@ import msgspec
 import numpy as np
 
 from concertino.errors import ConfigurationError
-from concertino.router.encoder import Encoder
+from concertino.router.published import PublishedEncoder, open_published, published_sha256
 
 SHIPPED = Path(__file__).with_name("weights_descriptions")
-SHARED = Path(__file__).with_name("weights")
 MANIFEST = "descriptions.json"
-OWN_FILES = ("encoder.onnx", "tables.npz", "bank.npz")
-SHARED_FILES = ("tokenizer.json", "tokens.npy")
+OWN_FILES = ("bank.npz",)
 
 
 class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +32,7 @@ class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Added to the log-odds of a specialist without examples where it is compared with those that have some, and less
     the more it has: what they are given is not spoken against by examples that it lacks."""
     files: dict[str, str]
-    """File name -> SHA-256, those shared with the head's weights included."""
+    """File name -> SHA-256."""
     base_model: str
     base_sha256: str
     data: dict[str, str]
@@ -51,22 +48,13 @@ class DescriptionWeights(msgspec.Struct, frozen=True):
     manifest: DescriptionManifest
     bank: np.ndarray
 
-    def open_encoder(self) -> Encoder:
-        """The encoder. Raises ConfigurationError when its files cannot be read."""
-        return open_encoder(self.folder)
-
-
-def open_encoder(folder: Path) -> Encoder:
-    """The untuned encoder of a folder of weights. Raises ConfigurationError when its files cannot be read."""
-    names = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")
-    try:
-        return Encoder(*(_path(folder, name) for name in names))
-    except Exception as error:  # the three readers share no base class
-        raise ConfigurationError(f"the description weights in {folder} cannot be read: {error}") from error
-
-
-def _path(folder: Path, name: str) -> Path:
-    return (SHARED if name in SHARED_FILES else folder) / name
+    def open_encoder(self, home: Path | None = None) -> PublishedEncoder:
+        """The encoder, from the model store in `home`. Raises ModelMissing, or ConfigurationError for other weights."""
+        found = published_sha256(home)
+        if found != self.manifest.base_sha256:
+            made = self.manifest.base_sha256
+            raise _refused(self.folder, f"were made with the encoder {made[:12]}, and the store has {found[:12]}")
+        return open_published(home)
 
 
 def digest(path: Path) -> str:
@@ -76,8 +64,8 @@ def digest(path: Path) -> str:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that the tier reads."""
-    return {name: digest(_path(folder, name)) for name in (*OWN_FILES, *SHARED_FILES)}
+    """SHA-256 of every file of the folder that the tier reads."""
+    return {name: digest(folder / name) for name in OWN_FILES}
 
 
 def load_description_weights(folder: str | Path | None = None) -> DescriptionWeights:

@@ -171,12 +171,15 @@ class DescriptionTier:
 
     Those without a description and without examples cannot be told from others, and are never chosen by this tier.
     `weights` is a folder as `concertino router train-descriptions` writes it; without it the package's are read.
-    Raises ConfigurationError for weights that are missing or damaged, and for an example that stands on two cards.
+    `home` is where the model store lies. Raises ModelMissing without the encoder, ConfigurationError for weights that
+    are missing or damaged, and for an example that stands on two cards.
     """
 
-    def __init__(self, described: Sequence[Described], *, weights: str | Path | None = None) -> None:
+    def __init__(
+        self, described: Sequence[Described], *, weights: str | Path | None = None, home: Path | None = None
+    ) -> None:
         self.weights: DescriptionWeights = load_description_weights(weights)
-        self.encoder: Encoder = self.weights.open_encoder()
+        self.encoder: Encoder = self.weights.open_encoder(home)
         self.described = [item for item in described if phrases(item.description) or _said(item.examples)]
         _refuse_contradictions(self.described)
         self._shown = {item.domain: len(_said(item.examples)) for item in self.described}

@@ -7,9 +7,10 @@ import msgspec
 import numpy as np
 
 from concertino.errors import ConfigurationError
-from concertino.router import description_weights, linear
+from concertino.router import linear
 from concertino.router.encoder import Encoder
 from concertino.router.outcomes import OutcomeModel, make_model
+from concertino.router.published import open_published, published_sha256
 
 MANIFEST = "fitted.json"
 ARRAYS = "arrays.npz"
@@ -48,19 +49,18 @@ class Fitted(msgspec.Struct, frozen=True):
     model: OutcomeModel
 
 
-def encoder_folder(name: str) -> Path:
-    """Where the encoder `head` or `base` lies. Raises ConfigurationError for another name."""
+def encoder_sha256(name: str) -> str:
+    """SHA-256 of the weights of the encoder `head` or `base`. Raises ConfigurationError for another name."""
     if name not in (HEAD, BASE):
         raise ConfigurationError(f"no encoder {name!r}; there are: {HEAD}, {BASE}", param="router.options.weights")
-    return linear.SHIPPED if name == HEAD else description_weights.SHIPPED
+    return published_sha256() if name == BASE else digest(linear.SHIPPED / "encoder.onnx")
 
 
 def open_encoder(name: str) -> Encoder:
-    """The encoder `head` or `base` of this package."""
-    folder = encoder_folder(name)
+    """The encoder `head` of the package, or `base` of the model store. Raises ModelMissing."""
     if name == BASE:
-        return description_weights.open_encoder(folder)
-    return Encoder(*(folder / file for file in ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")))
+        return open_published()
+    return Encoder(*(linear.SHIPPED / file for file in ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")))
 
 
 def digest(path: Path) -> str:
@@ -76,7 +76,7 @@ def write_fitted(folder: Path, manifest: FittedManifest, arrays: dict[str, np.nd
     manifest = msgspec.structs.replace(
         manifest,
         arrays_sha256=digest(folder / ARRAYS),
-        encoder_sha256=digest(encoder_folder(manifest.encoder) / "encoder.onnx"),
+        encoder_sha256=encoder_sha256(manifest.encoder),
     )
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     return manifest
@@ -101,7 +101,7 @@ def load_fitted(folder: str | Path | None, method: str) -> Fitted:
         raise _refused(folder, f"is damaged: {ARRAYS} has SHA-256 {found}, {MANIFEST} says {manifest.arrays_sha256}")
     if manifest.method != method:
         raise _refused(folder, f"holds a {manifest.method} router, not {method}")
-    if digest(encoder_folder(manifest.encoder) / "encoder.onnx") != manifest.encoder_sha256:
+    if encoder_sha256(manifest.encoder) != manifest.encoder_sha256:
         raise _refused(folder, "was fitted on the vectors of another encoder than this version's")
     return Fitted(manifest, open_encoder(manifest.encoder), make_model(method, arrays))
 

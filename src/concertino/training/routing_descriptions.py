@@ -17,11 +17,9 @@ from msgspec import Struct
 
 from concertino.router.description_weights import MANIFEST, DescriptionManifest, file_hashes
 from concertino.router.descriptions import FEATURES, Profile, in_context, phrases
-from concertino.router.encoder import MAX_TOKENS, Encoder
+from concertino.router.encoder import Encoder
 from concertino.training.routing_data import Row
-from concertino.training.routing_export import Precision, quantise_rows, write_encoder
 from concertino.training.routing_topics import Topic, Words, drawn, load_words
-from concertino.training.routing_tune import BaseModel
 
 Note = Callable[[str], None]
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -150,26 +148,11 @@ def fit(
     return fit_logistic(features, np.concatenate([truth for _, truth in parts]), recipe.ridge)
 
 
-def write_base_encoder(base: BaseModel, out: Path) -> None:
-    """The base model as published, in int8, without its token table, which the head's weights have already."""
-    from safetensors.numpy import load_file
-
-    loaded = load_file(base.weights)
-    arrays = {name.removeprefix("bert."): value for name, value in loaded.items()}
-    width = arrays["embeddings.word_embeddings.weight"].shape[1]
-    out.mkdir(parents=True, exist_ok=True)
-    write_encoder(arrays, (np.zeros((width, 2)), np.zeros(2)), out / "encoder.onnx", Precision.INT8)
-    _, scales = quantise_rows(arrays["embeddings.word_embeddings.weight"])
-    positions = arrays["embeddings.position_embeddings.weight"][:MAX_TOKENS]
-    positions = positions + arrays["embeddings.token_type_embeddings.weight"][0]
-    np.savez(out / "tables.npz", scales=scales, positions=positions.astype(np.float16))
-
-
 def write_descriptions(
     out: Path, coefficients: np.ndarray, intercept: float, settings: tuple[float, float, float], base_sha256: str,
     data: Mapping[str, str], recipe: DescriptionRecipe,
 ) -> DescriptionManifest:  # fmt: skip
-    """Write `descriptions.json` beside the encoder and the bank that `out` holds.
+    """Write `descriptions.json` beside the bank that `out` holds.
 
     `settings` are the two thresholds and the advantage.
     """

@@ -45,7 +45,7 @@ def explain_text(
     ranking, described = found.ranking, tuple[Evidence, ...]()
     if cards:
         items = [Described(card.serves[0], card.description, card.examples) for card in cards]
-        tier = DescriptionTier(items, weights=settings.router.descriptions or None)
+        tier = DescriptionTier(items, weights=settings.router.descriptions or None, home=settings.home_path)
         names = [item.domain for item in tier.described]
         ranking = tier.refine([conversation], [ranking], [names])[0]
         described = tuple(tier.evidence(text)) if text.strip() else ()

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct, structs
 
+from concertino.backends.encoder.session import EncoderFiles
 from concertino.config import built_in_team
-from concertino.router.description_weights import SHIPPED, DescriptionManifest, digest, open_encoder
+from concertino.router.description_weights import DescriptionManifest, digest
 from concertino.router.descriptions import Profile, log_odds, probability
+from concertino.router.published import PublishedEncoder
 from concertino.training.routing_data import Row, load_splits
 from concertino.training.routing_descriptions import (
     KIN,
@@ -26,7 +28,6 @@ from concertino.training.routing_descriptions import (
     bank_texts,
     fit,
     profile,
-    write_base_encoder,
     write_descriptions,
 )
 from concertino.training.routing_topics import Question, drawn, load_clinc, load_topics, load_words
@@ -203,19 +204,14 @@ def sampled(rows: Sequence[Row], per_source: int, seed: int) -> list[Row]:
 
 
 def train_descriptions(
-    data_dir: Path, base: BaseModel | None, out: Path, recipe: DescriptionRecipe, note: Note
+    data_dir: Path, base: BaseModel, out: Path, recipe: DescriptionRecipe, note: Note
 ) -> tuple[DescriptionManifest, list[LeftOut]]:
     """Fit the tier, choose its threshold on calibration questions, and measure it on others. Writes `out`.
 
-    Without `base` the encoder of the package is taken. Raises ConfigurationError for a missing data set or extra.
+    Raises ConfigurationError for a missing data set or extra.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if base is not None:
-        write_base_encoder(base, out)
-    else:
-        for name in ("encoder.onnx", "tables.npz"):
-            (out / name).write_bytes((SHIPPED / name).read_bytes())
-    embed = Memory(open_encoder(out))
+    embed = Memory(PublishedEncoder(EncoderFiles(base.config, base.weights, base.tokenizer)))
     splits = load_splits(data_dir, note)
     hashes = dict(splits.hashes)
     bank_rows = sampled(splits.train, 600, recipe.seed)
@@ -235,7 +231,6 @@ def train_descriptions(
     final = fit(topics, bank, embed, recipe)
     rows = np.rint(bank / np.abs(bank).max(axis=1, keepdims=True) * 127).astype(np.int8)
     np.savez(out / "bank.npz", vectors=rows)
-    sha = base.weights if base is not None else out / "encoder.onnx"
-    manifest = write_descriptions(out, *final, settings, digest(sha), hashes, recipe)
+    manifest = write_descriptions(out, *final, settings, digest(base.weights), hashes, recipe)
     judged = [item.beating(advantage) for item in judged]
     return manifest, [item.at(threshold if item.team == "clinc" or item.examples else alone) for item in judged]
