@@ -125,6 +125,6 @@ def test_a_real_model_is_given_the_sources_and_they_are_named_after_its_words(
     concertino("ingest", "medical", str(rows), "--text", "a", "--title", "q")
     done = concertino("ask", "--model", "medical", "--no-gateway", "which crystals cause gout?", timeout=240)
     assert done.returncode == 0, done.stderr
-    words, _, sources = done.stdout.partition("\n\nSources:\n")
+    words, _, sources = done.stdout.rpartition("\n\nSources:\n")  # a small model may write such a heading too
     assert words.strip()
     assert sources.startswith("[1] What is gout? (rows.jsonl, line 1)")
