@@ -239,9 +239,13 @@ def test_where_no_process_can_be_limited_nothing_is_judged(monkeypatch: pytest.M
 
 
 def test_no_process_is_left_over() -> None:
+    before = _children()
     judged("while True: pass", allowance=Allowance(seconds=1))
-    left = [path for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == os.getpid()]
-    assert not left
+    assert not _children() - before
+
+
+def _children() -> set[Path]:
+    return {path for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == os.getpid()}
 
 
 def _parent(stat: Path) -> int:

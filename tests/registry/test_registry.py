@@ -1,5 +1,6 @@
 """The registry: names that content gives, changes that happen whole or not at all, and the way back."""
 
+import json
 import os
 from collections.abc import Callable
 from importlib import resources
@@ -53,8 +54,11 @@ def test_what_a_skill_reads_of_a_row_is_part_of_its_version_and_serves(registry:
 
 def test_versions_of_before_templates_keep_their_names() -> None:
     shipped = sorted(Path(str(resources.files("concertino").joinpath(SHIPPED))).glob("*/*/version.json"))
-    assert shipped
-    assert all(read_version(path.parent).card.template == "text" for path in shipped)
+    before = [path for path in shipped if "template" not in json.loads(path.read_bytes())["card"]]
+    assert before
+    assert all(read_version(path.parent).card.template == "text" for path in before)
+    verdict = next(path for path in shipped if path.parent.name == "pubmed-verdict")
+    assert read_version(verdict.parent).card.template == "{text}\n{contexts}"
 
 
 def test_a_promoted_version_serves_and_the_one_before_comes_back(registry: Registry) -> None:
