@@ -121,7 +121,7 @@ def test_patience_ends_a_training_and_the_best_weights_are_kept(folder: Path) ->
     from concertino.training.causal import train
 
     notes: list[str] = []
-    settings = tiny.recipe(patience=2, evaluate_steps=1, epochs=40, learning_rate=0.5, warmup=0.0)
+    settings = tiny.recipe(patience=2, evaluate_steps=1, epochs=40, learning_rate=0.1, warmup=0.0)
     result = train(settings, open_dataset(folder / "data"), folder / "base.gguf", folder / "run", notes.append)
     assert result.steps < 400
     assert result.best_step == result.steps - 2

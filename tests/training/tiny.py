@@ -107,7 +107,7 @@ def recipe(**training: Any) -> Recipe:
 
     settings: dict[str, Any] = {
         "engine": "causal", "base": "tiny", "rank": 4, "epochs": 8, "learning_rate": 0.02, "batch": 4,
-        "max_tokens": 200, "checkpoint_steps": 5, "threads": 1,
+        "max_tokens": 200, "checkpoint_steps": 5, "threads": 1, "precision": "fp32",
     }  # fmt: skip
     whole = {
         "name": "pets/kind",
