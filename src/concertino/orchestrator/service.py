@@ -256,21 +256,26 @@ class Service:
             request_id, started = request_id or new_request_id(), time.monotonic()
             hashes = {self.settings.router.default: pool.get(self.settings.router.default).model_hash}
             await self.audit.begin(request_id, principal, request, decision, hashes)
-            outcome, code = Outcome.FAILED, ConcertinoError.code
             with self._counted():
-                try:
+                async with self._recorded_end(request_id, started):
                     await self.start()
-                    planned = await planner(decision)
-                    outcome, code = Outcome.COMPLETED, ""
-                    return planned.decision
-                except asyncio.CancelledError:
-                    outcome, code = Outcome.CANCELLED, ""
-                    raise
-                except ConcertinoError as error:
-                    code = error.code
-                    raise
-                finally:
-                    await self.audit.end(request_id, outcome, code, time.monotonic() - started)
+                    return (await planner(decision)).decision
+
+    @asynccontextmanager
+    async def _recorded_end(self, request_id: str, started: float) -> AsyncIterator[None]:
+        """Close the audit record of work that has no answer of its own, however the block ends."""
+        outcome, code = Outcome.FAILED, ConcertinoError.code
+        try:
+            yield
+            outcome, code = Outcome.COMPLETED, ""
+        except asyncio.CancelledError:
+            outcome, code = Outcome.CANCELLED, ""
+            raise
+        except ConcertinoError as error:
+            code = error.code
+            raise
+        finally:
+            await self.audit.end(request_id, outcome, code, time.monotonic() - started)
 
     async def _record_refusal(
         self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float
@@ -314,20 +319,9 @@ class Service:
             raise
         await self.audit.begin(request_id, principal, request, None, {model: card.backend})
         with self._held() as (pool, _), self._counted():
-            outcome, code = Outcome.FAILED, ConcertinoError.code
-            try:
+            async with self._recorded_end(request_id, started):
                 await self.start()
-                embeddings = await pool.backends[card.backend].embed(model, texts)
-                outcome, code = Outcome.COMPLETED, ""
-                return embeddings
-            except asyncio.CancelledError:
-                outcome, code = Outcome.CANCELLED, ""
-                raise
-            except ConcertinoError as error:
-                code = error.code
-                raise
-            finally:
-                await self.audit.end(request_id, outcome, code, time.monotonic() - started)
+                return await pool.backends[card.backend].embed(model, texts)
 
     async def _embedder(self, request: Request, principal: Principal) -> EmbeddingCard:
         card = next((card for card in self.settings.embeddings if card.model == request.model), None)
