@@ -29,6 +29,7 @@ VERBS = {
     "lineage": "What serves each skill, what served before, and where it came from.",
     "ingest": "Index files, so that a specialist answers from them and cites them.",
     "router": "Train the router, measure it, and see why it decides as it does.",
+    "bench": "Run a benchmark behind a figure of the manual.",
 }
 
 EXAMPLES = {
@@ -36,6 +37,7 @@ EXAMPLES = {
     "models": ("concertino models", "concertino models verify", "concertino models remove smollm2-135m-instruct"),
     "keys": ("concertino keys create --name ci --tenant research", "concertino keys list", "concertino keys revoke ID"),
     "audit": ("concertino audit tail -n 5", "concertino audit show chatcmpl-7dbe", "concertino audit verify"),
+    "bench": ("concertino bench", "concertino bench routing --json", "concertino bench conductor --help"),
     "router": ("concertino router evaluate --data-dir data", 'concertino router explain "is this clause valid?"'),
 }
 """For verbs whose help is the list of their own verbs; the others give examples in their text."""
