@@ -224,7 +224,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicySettings = PolicySettings()
     audit: AuditSettings = AuditSettings()
     database_url: str = ""
-    """SQLAlchemy URL for keys and other state; empty means state.db in the home folder."""
+    """SQLAlchemy URL for keys, budgets and other state; empty means state.db in the home folder. Gateways that share it
+    share the budgets."""
     backends: dict[str, BackendSettings] = field(default_factory=dict)
     specialists: tuple[SpecialistCard, ...] = ()
     embeddings: tuple[EmbeddingCard, ...] = ()
