@@ -1,15 +1,16 @@
 """Compound requests: how well they are recognised, planned and answered, against the generalist alone.
 
-    python bench/conductor.py recognise --data-dir DIR [--rows 2000]
-    python bench/conductor.py plans     --data-dir DIR [--requests 24]
-    python bench/conductor.py answers   --data-dir DIR [--requests 40] [--composed] [--out FILE]
-    python bench/conductor.py report    --data-dir DIR --requests N --out FILE
+    python bench/conductor.py [answers]  --data-dir DIR [--requests 40] [--composed] [--out FILE]
+    python bench/conductor.py report     --data-dir DIR --requests N --out FILE
+    python bench/conductor.py recognise  --data-dir DIR [--rows 2000]
+    python bench/conductor.py plans      --data-dir DIR [--requests 24]
 
 `recognise` counts single questions of each domain that are taken for several, and assembled requests that are not, and
 does both for requests that were written by hand (`compound_requests.jsonl`).
 `plans` compares the generalist's plans with those of the segments. `answers` asks the team (`auto`) and the generalist
-alone for the same assembled requests, checks each part by a program, and counts processor time of this process and its
-engines; `report` says again what `answers` has kept.
+alone for the same assembled requests, checks each part by a program, and counts seconds, processor time of this process
+and its engines, and the price by the cards; `report` says again what `answers` has kept. Prints tables, or JSON with
+`--json`.
 
 Parts are Python problems (MBPP, run against their tests), exam questions of law, medicine and business (MMLU, the
 letter) and school problems (GSM8K, the number), joined by connecting words or written as a list; a request has two or
@@ -24,7 +25,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ import psutil
 from msgspec import structs
 from team_bases import LETTERS, exam_rows, passes, rows_of
 
-from concertino.config import load
+from concertino.config import Settings, load
 from concertino.orchestrator.compose import compose
 from concertino.orchestrator.decider import engineless
 from concertino.orchestrator.service import Service
-from concertino.types import Answer, Decision, Message, Request, Role, Sampling
+from concertino.types import Answer, Decision, Message, Request, Role, Sampling, Usage
 
 SINGLE = (
     "code/mbpp", "code/nl2bash", "finance/banking77_test", "finance/tatqa_dev", "general/clinc150_val",
@@ -125,10 +126,9 @@ def asked(text: str, model: str = "auto", tokens: int = 0) -> Request:
     return Request((Message(Role.USER, text),), model, sampling)
 
 
-async def recognise(data: Path, rows: int, count: int) -> None:
+async def recognise(data: Path, rows: int, count: int) -> dict[str, Any]:
     decider = engineless(load())
-    print("| set | rows | taken for several | share | ms a row |\n| --- | ---: | ---: | ---: | ---: |")
-    total = wrong = 0
+    sets: list[dict[str, Any]] = []
     for name in SINGLE:
         drawn = rows_of(data / f"{name}.jsonl")
         random.Random(3).shuffle(drawn)
@@ -137,29 +137,46 @@ async def recognise(data: Path, rows: int, count: int) -> None:
         found = await decider.decide_each([asked(row.get("text") or row["prompt"]) for row in drawn])
         ms = (time.perf_counter() - started) * 1000 / len(drawn)
         several = sum(isinstance(item, Decision) and item.plan is not None for item in found)
-        print(f"| {name} | {len(drawn)} | {several} | {several / len(drawn):.4f} | {ms:.1f} |", flush=True)
-        if name not in MIXED:
-            total, wrong = total + len(drawn), wrong + several
-    print(f"| single-domain sets together | {total} | {wrong} | {wrong / total:.4f} | |")
+        sets.append({"set": name, "rows": len(drawn), "several": several, "ms": ms})
+        print(f"{name}: {several} of {len(drawn)}", file=sys.stderr, flush=True)
     whole = exact = cases = 0
     for text, parts in assembled(data, count):
         (decision,) = await decider.decide_many([asked(text)])
         cases += 1
         whole += decision.plan is not None
         exact += decision.plan is not None and len(decision.plan.tasks) == len(parts)
-    print(f"assembled requests: {cases}; recognised {whole} ({whole / cases:.3f}), all parts apart {exact}")
     written = rows_of(Path(__file__).with_name("compound_requests.jsonl"))
     decisions = await decider.decide_many([asked(row["text"]) for row in written])
+    by_hand = {}
     for compound in (True, False):
         mine = [
             (row, item) for row, item in zip(written, decisions, strict=True) if bool(row["specialists"]) is compound
         ]
-        divided = sum(item.plan is not None for _, item in mine)
         right = sum(
             [task.specialist for task in item.plan.tasks] == row["specialists"] for row, item in mine if item.plan
         )
         kind = "compound" if compound else "single, of several sentences"
-        print(f"hand-written, {kind}: {len(mine)}; divided {divided}, each part at its specialist {right}")
+        by_hand[kind] = {"rows": len(mine), "divided": sum(item.plan is not None for _, item in mine), "right": right}
+    assembled_found = {"rows": cases, "recognised": whole, "all_parts_apart": exact}
+    return {"sets": sets, "assembled": assembled_found, "hand_written": by_hand}
+
+
+def print_recognised(found: dict[str, Any]) -> None:
+    print("| set | rows | taken for several | share | ms a row |\n| --- | ---: | ---: | ---: | ---: |")
+    for one in found["sets"]:
+        share = one["several"] / one["rows"]
+        print(f"| {one['set']} | {one['rows']} | {one['several']} | {share:.4f} | {one['ms']:.1f} |")
+    counted = [one for one in found["sets"] if one["set"] not in MIXED]
+    total, wrong = sum(one["rows"] for one in counted), sum(one["several"] for one in counted)
+    print(f"| single-domain sets together | {total} | {wrong} | {wrong / total:.4f} | |")
+    made = found["assembled"]
+    share = made["recognised"] / made["rows"]
+    print(f"assembled requests: {made['rows']}; recognised {made['recognised']} ({share:.3f}), "
+          f"all parts apart {made['all_parts_apart']}")  # fmt: skip
+    for kind, one in found["hand_written"].items():
+        print(
+            f"hand-written, {kind}: {one['rows']}; divided {one['divided']}, each part at its specialist {one['right']}"
+        )
 
 
 def fits(decision: Decision, parts: list[Item]) -> bool:
@@ -175,31 +192,39 @@ def fits(decision: Decision, parts: list[Item]) -> bool:
     )
 
 
-async def plans(data: Path, count: int) -> None:
+async def plans(data: Path, count: int) -> dict[str, Any]:
     settings = load()
     by_model = structs.replace(settings, workflow=structs.replace(settings.workflow, planner="model"))
     service = compose(by_model)
     await service.start()
     try:
-        figures = {"segments": [0, 0, 0.0], "model": [0, 0, 0.0]}
+        figures: dict[str, dict[str, float]] = {
+            name: {"divided": 0, "right": 0, "seconds": 0.0} for name in ("segments", "model")
+        }
         cases = taken = 0
         for text, parts in assembled(data, count):
             cases += 1
-            for name in figures:
+            for name, figure in figures.items():
                 started = time.perf_counter()
                 decision = await (service.plan(asked(text)) if name == "model" else service.decide(asked(text)))
-                figures[name][0] += decision.plan is not None
-                figures[name][1] += fits(decision, parts)
-                figures[name][2] += time.perf_counter() - started
+                figure["divided"] += decision.plan is not None
+                figure["right"] += fits(decision, parts)
+                figure["seconds"] += time.perf_counter() - started
             taken += decision.plan is not None and decision.plan.planned_by == "model"
             print(cases, figures, taken, file=sys.stderr, flush=True)
-        print("| planner | requests | divided | just the parts that were asked | s a plan |")
-        print("| --- | ---: | ---: | ---: | ---: |")
-        for name, (divided, right, seconds) in figures.items():
-            print(f"| {name} | {cases} | {divided:.0f} | {right:.0f} | {seconds / cases:.2f} |")
-        print(f"of the model's plans {taken} were valid; the segments took the place of the others")
+        return {"requests": cases, "planners": figures, "valid_plans_of_the_model": taken}
     finally:
         await service.close()
+
+
+def print_plans(found: dict[str, Any]) -> None:
+    print("| planner | requests | divided | just the parts that were asked | s a plan |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    cases = found["requests"]
+    for name, one in found["planners"].items():
+        print(f"| {name} | {cases} | {one['divided']:.0f} | {one['right']:.0f} | {one['seconds'] / cases:.2f} |")
+    taken = found["valid_plans_of_the_model"]
+    print(f"of the model's plans {taken} were valid; the segments took the place of the others")
 
 
 def processor_s() -> float:
@@ -214,7 +239,19 @@ async def timed(service: Service, request: Request) -> tuple[Answer, float, floa
     return answer, time.perf_counter() - started, processor_s() - spent
 
 
-async def answers(data: Path, count: int, out: str, composed: bool) -> None:
+def price(settings: Settings, answer: Answer) -> float:
+    """By the cards, of everybody who had a part in it; a composition is its generalist's."""
+    used = [(part.specialist, part.usage) for part in answer.parts] or [(answer.specialist, answer.usage)]
+    rest = answer.usage.completion_tokens - sum(usage.completion_tokens for _, usage in used)
+    total = 0.0
+    for name, usage in [*used, (settings.router.default, Usage(completion_tokens=max(0, rest)))]:
+        card = settings.card(name)
+        if card is not None:
+            total += usage.prompt_tokens * card.price.prompt + usage.completion_tokens * card.price.completion
+    return total / 1e6
+
+
+async def answers(data: Path, count: int, out: str, composed: bool) -> dict[str, Any]:
     settings = load()
     workflow = structs.replace(settings.workflow, deadline_s=600.0, answer="composed" if composed else "parts")
     gateway = structs.replace(settings.gateway, request_timeout_s=1000.0)
@@ -232,6 +269,7 @@ async def answers(data: Path, count: int, out: str, composed: bool) -> None:
                     "right": [part.right(answer.text) for part in parts],
                     "seconds": round(seconds, 2),
                     "cpu_seconds": round(cpu, 2),
+                    "price": price(settings, answer),
                     "tokens": [answer.usage.prompt_tokens, answer.usage.completion_tokens],
                     "parts": len(answer.parts),
                     "text": answer.text,
@@ -241,7 +279,7 @@ async def answers(data: Path, count: int, out: str, composed: bool) -> None:
             keep(rows, out)
     finally:
         await service.close()
-    report(rows)
+    return report(rows)
 
 
 def keep(rows: list[dict[str, Any]], out: str) -> None:
@@ -259,27 +297,24 @@ def checked_again(rows: list[dict[str, Any]], data: Path, count: int) -> list[di
     return rows
 
 
-def report(rows: list[dict[str, Any]]) -> None:
-    print("| who | requests | parts | right | share | s a request | CPU s a right part |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for model, name in (("auto", "conductor"), ("general", "generalist alone")):
+WHO = {"auto": "conductor", "general": "generalist alone"}
+
+
+def report(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of both sides, by domain too; the difference with an interval by resampling requests."""
+    sides: dict[str, dict[str, Any]] = {}
+    for model, name in WHO.items():
         right = sum(sum(row[model]["right"]) for row in rows)
-        parts = sum(len(row[model]["right"]) for row in rows)
-        seconds = sum(row[model]["seconds"] for row in rows) / len(rows)
-        cpu = sum(row[model]["cpu_seconds"] for row in rows) / max(1, right)
-        cells = f"{len(rows)} | {parts} | {right} | {right / parts:.3f} | {seconds:.1f} | {cpu:.1f}"
-        print(f"| {name} | {cells} |")
-    for domain in ("code", "general", *EXAMS):
-        shares = []
-        for model in ("auto", "general"):
-            found = [
-                ok
-                for row in rows
-                for ok, kind in zip(row[model]["right"], row["domains"], strict=True)
-                if kind == domain
-            ]
-            shares.append(f"{sum(found)}/{len(found)}")
-        print(f"{domain}: {shares[0]} against {shares[1]}")
+        sides[name] = {
+            "requests": len(rows),
+            "parts": sum(len(row[model]["right"]) for row in rows),
+            "right": right,
+            "seconds_a_request": sum(row[model]["seconds"] for row in rows) / len(rows),
+            "cpu_seconds_a_right_part": sum(row[model]["cpu_seconds"] for row in rows) / max(1, right),
+            "tokens_a_request": sum(sum(row[model]["tokens"]) for row in rows) / len(rows),
+            "price_a_request": sum(row[model].get("price", 0.0) for row in rows) / len(rows),
+            "by_domain": {domain: _of_domain(rows, model, domain) for domain in ("code", "general", *EXAMS)},
+        }
     differences = [(sum(row["auto"]["right"]) - sum(row["general"]["right"]), len(row["domains"])) for row in rows]
     draw, shares = random.Random(1), []
     for _ in range(4000):
@@ -287,32 +322,63 @@ def report(rows: list[dict[str, Any]]) -> None:
         shares.append(sum(gain for gain, _ in again) / sum(parts for _, parts in again))
     shares.sort()
     mean = sum(gain for gain, _ in differences) / sum(parts for _, parts in differences)
-    print(f"difference {mean:+.3f}, 95 % interval by resampling requests {shares[100]:+.3f} to {shares[3899]:+.3f}")
-    print(f"not divided: {sum(row['auto']['parts'] == 0 for row in rows)} of {len(rows)}")
+    undivided = sum(row["auto"]["parts"] == 0 for row in rows)
+    return {"sides": sides, "difference": mean, "interval_95": [shares[100], shares[3899]], "not_divided": undivided}
+
+
+def _of_domain(rows: list[dict[str, Any]], model: str, domain: str) -> dict[str, int]:
+    found = [ok for row in rows for ok, kind in zip(row[model]["right"], row["domains"], strict=True) if kind == domain]
+    return {"right": sum(found), "parts": len(found)}
+
+
+def print_report(found: dict[str, Any]) -> None:
+    print("| who | requests | parts | right | share | s a request | CPU s a right part | tokens a request | price |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name, one in found["sides"].items():
+        cells = f"{one['requests']} | {one['parts']} | {one['right']} | {one['right'] / one['parts']:.3f}"
+        spent = (
+            f"{one['seconds_a_request']:.1f} | {one['cpu_seconds_a_right_part']:.1f} | {one['tokens_a_request']:.0f}"
+        )
+        print(f"| {name} | {cells} | {spent} | {one['price_a_request']:.3g} |")
+    ours, theirs = (side["by_domain"] for side in found["sides"].values())
+    for domain, one in ours.items():
+        other = theirs[domain]
+        print(f"{domain}: {one['right']}/{one['parts']} against {other['right']}/{other['parts']}")
+    low, high = found["interval_95"]
+    mean = found["difference"]
+    print(f"difference {mean:+.3f}, 95 % interval by resampling requests {low:+.3f} to {high:+.3f}")
+    print(f"not divided: {found['not_divided']} of {found['sides']['conductor']['requests']}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=("recognise", "plans", "answers", "report"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = ("answers", "report", "recognise", "plans")
+    parser.add_argument("what", nargs="?", choices=kinds, default="answers", help="default: answers")
     parser.add_argument("--data-dir", default=os.environ.get("CONCERTINO_DATA_DIR"))
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--rows", type=int, default=2000, help="single questions, for recognise")
+    parser.add_argument("--requests", type=int, default=40, help="compound requests that are assembled")
     parser.add_argument("--composed", action="store_true", help="let the generalist compose the team's answers")
-    parser.add_argument("--out", default="")
+    parser.add_argument("--out", default="", help="where answers are kept, request by request")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     arguments = parser.parse_args()
     if not arguments.data_dir:
         parser.error("give --data-dir or set CONCERTINO_DATA_DIR")
-    data = Path(arguments.data_dir)
+    if arguments.what == "report" and not arguments.out:
+        parser.error("report reads what answers has kept: give --out")
+    found, show = measured(arguments, Path(arguments.data_dir))
+    print(json.dumps(found)) if arguments.json else show(found)
+
+
+def measured(arguments: argparse.Namespace, data: Path) -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+    """The figures, and what prints them."""
     if arguments.what == "report":
         kept = json.loads(Path(arguments.out).read_text("utf-8"))
-        report(checked_again(kept, data, arguments.requests))
-        return
+        return report(checked_again(kept, data, arguments.requests)), print_report
     if arguments.what == "recognise":
-        asyncio.run(recognise(data, arguments.rows, 200))
-    elif arguments.what == "plans":
-        asyncio.run(plans(data, arguments.requests))
-    else:
-        asyncio.run(answers(data, arguments.requests, arguments.out, arguments.composed))
+        return asyncio.run(recognise(data, arguments.rows, 200)), print_recognised
+    if arguments.what == "plans":
+        return asyncio.run(plans(data, arguments.requests)), print_plans
+    return asyncio.run(answers(data, arguments.requests, arguments.out, arguments.composed)), print_report
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""How fast rows are curated, and in how much memory: `python bench/curation.py`.
+"""How fast rows are curated, and in how much memory.
+
+    python bench/curation.py [--rows N]
 
 Makes short labelled rows of random words (Zipf's law, 30,000 words), among them exact duplicates, near-duplicates and
 personal data, and curates them in a process of its own, whose peak memory is measured with that of its workers.

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from concertino.training.precision import in_bf16
 from concertino.training.train import encoder_files
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+"""Of a checkout; without one the recipes that the shipped versions were made by."""
+SHIPPED = Path(str(resources.files("concertino"))) / "shipped"
 
 
 class Skill(Struct, frozen=True):
@@ -85,13 +88,15 @@ def read_skills(arguments: argparse.Namespace, tokenizer: Any) -> list[Skill]:
     """The specialist's label skills, curated as `concertino curate` does it."""
     skills: list[Skill] = []
     first = 0
-    for path in sorted((RECIPES / arguments.specialist).glob("*.yaml")):
+    here = RECIPES.is_dir()
+    folder = (RECIPES if here else SHIPPED) / arguments.specialist
+    for path in sorted(folder.glob("*.yaml" if here else "*/recipe.yaml")):
         recipe = load_recipe(path)
         if recipe.training.engine is not Engine.ENCODER:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            curated(recipe, Path(arguments.data_dir), Path(folder) / "dataset")
-            dataset = open_dataset(Path(folder) / "dataset")
+        with tempfile.TemporaryDirectory() as work:
+            curated(recipe, Path(arguments.data_dir), Path(work) / "dataset")
+            dataset = open_dataset(Path(work) / "dataset")
             labels = recipe.labels or dataset.labels
             rows = {
                 part: [
@@ -107,7 +112,7 @@ def read_skills(arguments: argparse.Namespace, tokenizer: Any) -> list[Skill]:
         skills.append(Skill(recipe, rows[Part.TRAIN], held, len(labels), first))
         first += len(labels)
     if not skills:
-        sys.exit(f"{RECIPES / arguments.specialist} has no recipe for the encoder engine.")
+        sys.exit(f"{folder} has no recipe for the encoder engine.")
     return skills
 
 

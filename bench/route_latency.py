@@ -1,5 +1,9 @@
-"""Milliseconds of one routing decision in process, policy included: `python bench/route_latency.py`."""
+"""Milliseconds of one routing decision in process, policy included.
 
+python bench/route_latency.py [--runs 500]
+"""
+
+import argparse
 import time
 
 from concertino import Team
@@ -11,20 +15,22 @@ QUESTIONS = (
     "What are symptoms of anaemia?",
     "What should I cook tonight?",
 )
-RUNS = 500
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=500)
+    runs = parser.parse_args().runs
     with Team.default() as team:
         for question in QUESTIONS * 10:
             team.route(question)
         times = []
-        for run in range(RUNS):
+        for run in range(runs):
             started = time.perf_counter()
             team.route(QUESTIONS[run % len(QUESTIONS)])
             times.append((time.perf_counter() - started) * 1000)
     times.sort()
-    print(f"p50 {times[RUNS // 2]:.2f} ms, p99 {times[RUNS * 99 // 100]:.2f} ms, {RUNS} decisions")
+    print(f"p50 {times[runs // 2]:.2f} ms, p99 {times[runs * 99 // 100]:.2f} ms, {runs} decisions")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Routers on the same questions in one run: ours by tier, neighbours, clusters, the majority, and `semantic-router`.
 
-    python bench/routing.py --data-dir DIR [--out routing.json] [--exam 1200]
+    python bench/routing.py --data-dir DIR [--exam 1200] [--json] [--out routing.json]
 
+Ours is the head as shipped, and by tier: `linear` where it is sure, `default` where it is not and the generalist
+answers. The tier that reads descriptions is for specialists that the head does not know, and no question here is one's:
+its texts of others' business are of these five domains. `concertino router train-descriptions` measures it.
 `semantic-router` is measured where it is installed (`pip install 'concertino[bench]'`), through an encoder object that
 hands it our encoder's vectors, in several settings; it runs offline. Its threshold and those of neighbours and clusters
 are fitted on the calibration part as ours was. Parts: a draw of the test part, exam questions (`mmlu_test`
 by subject), hand-written questions, and benchmark questions of another router's data. Then the share of decisions that
 typing errors and rewordings leave unchanged, and the re-implemented outcome models on two public outcome tables.
-Nothing is fitted on any question that is judged. Prints tables; `--out` gets them as JSON.
+Nothing is fitted on any question that is judged. Prints tables, or JSON with `--json`; `--out` keeps the JSON too.
 """
 
 import argparse
@@ -37,6 +40,7 @@ from concertino.training.routing_table import read_outcomes
 
 QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
 GENERAL = CLASSES.index("general")
+OURS = "linear head (shipped)"
 PEER_SETTINGS = ((5, "mean"), (20, "sum"), (50, "sum"))
 REWORDINGS = (
     (r"^how do i\b", "what is the best way to"), (r"^how can i\b", "tell me how to"),
@@ -123,7 +127,19 @@ def judge(scores: Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]], 
         chance = values if calibrated else softmax(values / temperature)
         part = figures(chance, [row.label for row in rows], CLASSES, threshold, [row.source for row in rows])
         found[name] = {key: getattr(part, key) for key in ("rows", "accuracy", "macro_f1", "ece", "auroc", "abstained")}
+        found[name]["tiers"] = by_tier(chance, [row.label for row in rows], threshold)
     return found
+
+
+def by_tier(chance: np.ndarray, labels: Sequence[str], threshold: float) -> dict[str, dict[str, float | None]]:
+    """Share and accuracy of what is decided by the probabilities, and of what is left to the generalist."""
+    truth = np.array([CLASSES.index(label) for label in labels])
+    sure = chance.max(axis=1) >= threshold
+    right = {"linear": (chance.argmax(axis=1) == truth)[sure], "default": (truth == GENERAL)[~sure]}
+    return {
+        tier: {"share": len(found) / len(labels), "accuracy": float(found.mean()) if len(found) else None}
+        for tier, found in right.items()
+    }
 
 
 def stability(scores: Scores, rows: Sequence[Row], seed: int) -> dict[str, float]:
@@ -165,13 +181,28 @@ def table(results: dict[str, dict], parts: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def tier_lines(parts: dict[str, dict]) -> str:
+    """Ours by tier: the share of the decisions, and how many of those are right."""
+    lines = ["| tier | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
+    for tier in ("linear", "default"):
+        cells = []
+        for part in parts.values():
+            one = part["tiers"][tier]
+            cells.append(f"{one['share']:.3f}" + ("" if one["accuracy"] is None else f", {one['accuracy']:.3f} right"))
+        lines.append(f"| {tier} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
-    parser.add_argument("--out", type=Path, default=Path("routing.json"))
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--exam", type=int, default=1200, help="how many exam questions, drawn with a seed")
     parser.add_argument("--per-class", type=int, default=1000, help="labelled texts a domain for those that keep texts")
     arguments = parser.parse_args()
+    if arguments.data_dir is None:
+        parser.error("give --data-dir or set CONCERTINO_DATA_DIR")
     data = Path(arguments.data_dir)
     splits = load_splits(data, lambda message: print(message, file=sys.stderr))
     rows, held = drawn_rows(splits.train, arguments.per_class), sampled(splits.calibration, 60, 3)
@@ -187,7 +218,7 @@ def main() -> None:
     }
     results: dict[str, dict] = {"majority class": {"parts": majority}}
     memory = Remembering()
-    contenders: dict[str, tuple[Scores, bool]] = {"linear head (shipped)": (LinearRouter().probabilities, True)}
+    contenders: dict[str, tuple[Scores, bool]] = {OURS: (LinearRouter().probabilities, True)}
     with tempfile.TemporaryDirectory() as folder:
         for method, kind in (("knn", KnnRouter), ("clusters", ClusterRouter)):
             out = Path(folder) / method
@@ -207,13 +238,17 @@ def main() -> None:
             "stability": stability(scores, parts["hand-written"], 3),
             "p50_ms": p50(scores),
         }
-    print(table(results, list(parts)))
     tables = outcome_tables(data)
+    whole = msgspec.json.encode({"routers": results, "outcomes": tables})
+    if arguments.out:
+        arguments.out.write_bytes(msgspec.json.format(whole, indent=2))
+    if arguments.json:
+        print(whole.decode())
+        return
+    print(table(results, list(parts)))
+    print(f"\n{OURS}, by tier\n{tier_lines(results[OURS]['parts'])}")
     for name, report in tables.items():
         print(f"\n{name}\n{outcomes(report)}")
-    arguments.out.write_bytes(
-        msgspec.json.format(msgspec.json.encode({"routers": results, "outcomes": tables}), indent=2)
-    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 import ast
 from pathlib import Path
 
-from concertino import config, recipe
+from concertino import recipe, settings
 
 PAGE = Path(__file__).with_name("configuration.md")
 _ORDER = (
@@ -76,7 +76,7 @@ refused, with the nearest known one named.
 
 def page() -> str:
     """The page of the configuration."""
-    classes = _classes(config.__file__)
+    classes = _classes(settings.__file__)
     titles = {name: "The file" if name == "Settings" else name for name in _ORDER}
     return "\n".join([_OPENING, *(_section(classes[name], f"## {titles[name]}") for name in _ORDER)])
 

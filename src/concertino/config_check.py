@@ -1,16 +1,13 @@
 """What a configuration's types alone cannot say: names that must be unique, references that must resolve, ranges."""
 
 import re
-from typing import TYPE_CHECKING
 
 from concertino.errors import ConfigurationError
+from concertino.settings import Settings
 from concertino.template import problem_with
 
-if TYPE_CHECKING:
-    from concertino.config import Settings
 
-
-def check(settings: "Settings", source: str) -> None:
+def check(settings: Settings, source: str) -> None:
     """Raises ConfigurationError that names `source`, the setting and what to do."""
 
     def refuse(where: str, what: str) -> None:

@@ -22,6 +22,8 @@
     |   +-- BackendTimeout    504
     +-- AuditUnavailable      503  the record could not be made durable, so nothing was answered
     +-- Overloaded            429
+    +-- BudgetExhausted       429  the key's or the tenant's budget has no room for the request
+    +-- BudgetUnavailable     503  budgets cannot be read or written, so nothing was answered
     +-- ShuttingDown          503
     +-- AddressInUse          500  the port is taken
     +-- FactoryError          500  making a specialist
@@ -46,6 +48,8 @@ class ConcertinoError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
+    retry_after_s: float = 1.0
+    """When it is worth trying again, for 429 and 503."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -160,6 +164,23 @@ class Overloaded(ConcertinoError):
     status = 429
     type = "rate_limit_error"
     code = "overloaded"
+
+
+class BudgetExhausted(ConcertinoError):
+    """`retry_after_s` is the time until the period of the budget renews."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "budget_exhausted"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0, *, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after_s = retry_after_s
+
+
+class BudgetUnavailable(ConcertinoError):
+    status = 503
+    code = "budget_unavailable"
 
 
 class ShuttingDown(ConcertinoError):

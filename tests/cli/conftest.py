@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 ROUTER = """
 from concertino.types import Ranking
 

@@ -246,6 +246,20 @@ def test_an_adapter_that_llama_cpp_serves_otherwise_is_not_exported(base: Any, t
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+@pytest.mark.parametrize("scale", [float("nan"), 1e7, 300.0])
+def test_an_adapter_whose_weights_ran_away_is_refused_in_words(base: Any, tmp_path: Path, scale: float) -> None:
+    from concertino.models.adapters import AdapterManifest
+    from concertino.training.causal_check import Asked
+    from concertino.training.causal_export import export
+
+    shape, weights = format_of(base), {name: value * scale for name, value in trained(base).items()}
+    asked = [Asked(row.text, shape.encode(row.text), [99, 98], "cat") for row in tiny.pets(4)]
+    manifest = AdapterManifest("causal", "tiny", base.sha256, 4, 8.0)
+    with pytest.raises(TrainingRefused, match=r"learning_rate.* not exported"):
+        export(weights, base, manifest, SKILL, asked, shape.end, tmp_path / "run", print, 1)
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
 def test_an_adapter_in_the_wrong_row_order_is_caught(
     base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ EXIT_CODES = {
     USAGE: "usage: no such command, option, specialist or skill",
     CONFIGURATION: "configuration: concertino.yaml, a file that it names, or a recipe",
     MODEL: "models: not pulled yet, damaged, or the pull failed",
-    REFUSED: "refused: by policy, by the promotion gate, or for want of a valid API key",
+    REFUSED: "refused: by policy, by the promotion gate, by a budget, or for want of a valid API key",
     UNAVAILABLE: "unavailable: engine, gateway, upstream, audit log or port",
     INTERRUPTED: "interrupted (Ctrl-C)",
     PIPE_CLOSED: "the reader of the output went away",
@@ -33,9 +33,11 @@ _BY_ERROR: tuple[tuple[type[ConcertinoError], int], ...] = (
     (errors.ModelError, MODEL),
     (errors.PolicyRefused, REFUSED),
     (errors.Unauthenticated, REFUSED),
+    (errors.BudgetExhausted, REFUSED),
     (errors.BackendError, UNAVAILABLE),
     (errors.AuditUnavailable, UNAVAILABLE),
     (errors.Overloaded, UNAVAILABLE),
+    (errors.BudgetUnavailable, UNAVAILABLE),
     (errors.AddressInUse, UNAVAILABLE),
 )
 

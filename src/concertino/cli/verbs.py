@@ -16,7 +16,7 @@ VERBS = {
     "pull": "Fetch base models into the store and verify them.",
     "models": "Base models: what there is, what is here, what it takes.",
     "doctor": "Check this machine and this configuration, and say what to do.",
-    "keys": "API keys of the gateway.",
+    "keys": "API keys of the gateway, and budgets.",
     "audit": "The audit log: who asked, what was decided, and proof of it.",
     "new": "Look at a file of examples and propose a recipe for it.",
     "build": "Make a specialist: curate, train, evaluate and promote, in order.",
@@ -29,13 +29,21 @@ VERBS = {
     "lineage": "What serves each skill, what served before, and where it came from.",
     "ingest": "Index files, so that a specialist answers from them and cites them.",
     "router": "Train the router, measure it, and see why it decides as it does.",
+    "bench": "Run a benchmark behind a figure of the manual.",
 }
 
 EXAMPLES = {
     "pull": ("concertino pull", "concertino pull all-MiniLM-L6-v2"),
     "models": ("concertino models", "concertino models verify", "concertino models remove smollm2-135m-instruct"),
-    "keys": ("concertino keys create --name ci --tenant research", "concertino keys list", "concertino keys revoke ID"),
+    "keys": (
+        "concertino keys create --name ci --tenant research --tokens-per-day 200000",
+        "concertino keys list",
+        "concertino keys budget --tenant research --amount-per-month 50",
+        "concertino keys usage",
+        "concertino keys revoke ID",
+    ),
     "audit": ("concertino audit tail -n 5", "concertino audit show chatcmpl-7dbe", "concertino audit verify"),
+    "bench": ("concertino bench", "concertino bench routing --json", "concertino bench conductor --help"),
     "router": ("concertino router evaluate --data-dir data", 'concertino router explain "is this clause valid?"'),
 }
 """For verbs whose help is the list of their own verbs; the others give examples in their text."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -26,6 +27,7 @@ from concertino.orchestrator.service import Service, new_request_id
 from concertino.types import Principal
 
 _BODY_WAIT_S = 10.0
+_SOON_S = 60.0
 
 log = logging.getLogger("concertino.gateway")
 
@@ -137,12 +139,20 @@ class _Sender:
     async def error(self, error: ConcertinoError) -> None:
         with suppress(ClientGone):
             if self._started is None:
-                headers = {"retry-after": "1"} if error.status in (429, 503) else {}
-                await Reply.json(error.to_wire(), error.status, headers).send(self)
+                await Reply.json(error.to_wire(), error.status, _retrying(error)).send(self)
                 return
             # Too late for a status: the stream says it, and ends without [DONE].
             frame = openai.sse_frame(error.to_wire()) if self._started.startswith("text/event-stream") else b""
             await self({"type": "http.response.body", "body": frame})
+
+
+def _retrying(error: ConcertinoError) -> dict[str, str]:
+    """Headers that say when to try again. Clients of OpenAI and Anthropic are told not to do so of their own accord
+    when that is far off."""
+    if error.status not in (429, 503):
+        return {}
+    headers = {"retry-after": str(math.ceil(error.retry_after_s))}
+    return headers if error.retry_after_s <= _SOON_S else {**headers, "x-should-retry": "false"}
 
 
 async def _read_body(receive: Receive, headers: dict[bytes, str], limit: int) -> bytes:

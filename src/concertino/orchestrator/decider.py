@@ -9,8 +9,9 @@ from msgspec import structs
 
 from concertino import plugins
 from concertino.config import BackendSettings, Settings
-from concertino.errors import ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
-from concertino.orchestrator import choice, compound, scope, tradeoff
+from concertino.errors import BudgetExhausted, ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
+from concertino.orchestrator import choice, compound, costs, scope, tradeoff
+from concertino.orchestrator.budgets import Left
 from concertino.orchestrator.newcomers import Newcomers, find_newcomers
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
@@ -53,17 +54,20 @@ class Decider:
         other.pool = pool
         return other
 
-    async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
-        """One Decision per request. Raises the first refusal: UnknownModel, PolicyRefused, InvalidRequest."""
+    async def decide_many(
+        self, requests: Sequence[Request], principal: Principal = LOCAL, left: Left | None = None
+    ) -> list[Decision]:
+        """One Decision per request, each within `left`. Raises the first refusal: UnknownModel, PolicyRefused,
+        InvalidRequest, BudgetExhausted."""
         decisions = []
-        for found in await self.decide_each(requests, principal):
+        for found in await self.decide_each(requests, principal, left):
             if isinstance(found, ConcertinoError):
                 raise found
             decisions.append(found)
         return decisions
 
     async def decide_each(
-        self, requests: Sequence[Request], principal: Principal = LOCAL
+        self, requests: Sequence[Request], principal: Principal = LOCAL, left: Left | None = None
     ) -> list[Decision | ConcertinoError]:
         """For each request its Decision, or why there is none. Those that the router must read are read in a batch."""
         found: list[Decision | ConcertinoError | Verdict] = list(
@@ -74,8 +78,8 @@ class Decider:
             conversations = [requests[place].messages for place in open_places]
             rankings = await asyncio.to_thread(self.router.rank, conversations)
             if self.newcomers is not None:
-                left = [verdict.eligible for verdict in found if isinstance(verdict, Verdict)]
-                refined = await asyncio.to_thread(self.newcomers.refine, conversations, rankings, left)
+                eligible = [verdict.eligible for verdict in found if isinstance(verdict, Verdict)]
+                refined = await asyncio.to_thread(self.newcomers.refine, conversations, rankings, eligible)
                 rankings = [
                     new if before_tool_loop(conversation) is None else old  # who opened a tool loop keeps it
                     for conversation, old, new in zip(conversations, rankings, refined, strict=True)
@@ -85,21 +89,37 @@ class Decider:
                 assert isinstance(verdict, Verdict)
                 found[place] = choice.ranked(self.pool, ranking, verdict, self.settings.router.default)
         decided = [
-            item if isinstance(item, ConcertinoError) else self._settled(request, item)
+            item if isinstance(item, ConcertinoError) else self._settled(request, item, left)
             for item, request in zip(found, requests, strict=True)
             if not isinstance(item, Verdict)
         ]
         decided = await scope.refer(decided, requests, self.pool, self.router)
         workflow, default = self.settings.workflow, self.settings.router.default
-        return await compound.divide(decided, requests, self.pool, self.router, workflow, default)
+        divided = await compound.divide(decided, requests, self.pool, self.router, workflow, default)
+        return [
+            self._within(left, request, whole, item)
+            for request, whole, item in zip(requests, decided, divided, strict=True)
+        ]
 
-    def _settled(self, request: Request, decision: Decision) -> Decision | ConcertinoError:
+    def _within(
+        self, left: Left | None, request: Request, whole: Decision | ConcertinoError, found: Decision | ConcertinoError
+    ) -> Decision | ConcertinoError:
+        """`found`, or where it is divided and its parts could take more than is left, `whole`."""
+        if left is None or isinstance(whole, ConcertinoError) or isinstance(found, ConcertinoError) or not found.plan:
+            return found
+        settings = self.settings
+        if left.fits(costs.most_of_parts(self.pool, request, found, settings.workflow, settings.router.default)):
+            return found
+        said = f"Its {len(found.plan.tasks)} parts could take more than the budget has left, so it is not divided."
+        return structs.replace(whole, reason=f"{whole.reason} {said}")
+
+    def _settled(self, request: Request, decision: Decision, left: Left | None) -> Decision | ConcertinoError:
         """The decision with quality, price and time weighed, and what is left out of a long conversation."""
         if request.model not in CHOSEN:
             return decision
         try:
-            settled = tradeoff.settle(self.pool, request, decision, self.settings.router, self.speeds)
-        except InvalidRequest as error:
+            settled = tradeoff.settle(self.pool, request, decision, self.settings.router, self.speeds, left)
+        except (InvalidRequest, BudgetExhausted) as error:
             return error
         return self._with_length(request, settled)
 

@@ -15,6 +15,7 @@ from concertino.backends.base import Capability, Generation
 from concertino.config import WorkflowSettings
 from concertino.errors import BackendError, InvalidRequest
 from concertino.orchestrator.compound import routed, several
+from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.plan_check import LONGEST_TEXT, in_order, objection, unfaithful
 from concertino.orchestrator.segments import segment
 from concertino.router.base import Router
@@ -56,7 +57,13 @@ class Planned(Struct, frozen=True):
 
 
 async def plan_by_model(
-    decision: Decision, request: Request, pool: Pool, router: Router, settings: WorkflowSettings, default: str
+    decision: Decision,
+    request: Request,
+    pool: Pool,
+    router: Router,
+    settings: WorkflowSettings,
+    default: str,
+    spending: Spending | None = None,
 ) -> Planned:
     """Let the generalist plan a compound request; its segments are the plan where that fails twice or cannot be."""
     segments = decision.plan
@@ -79,7 +86,7 @@ async def plan_by_model(
     usage, wrong = Usage(), ""
     for _ in range(2):
         try:
-            written, used = await _ask(pool, default, messages, eligible, settings.max_parts)
+            written, used = await _ask(pool, default, messages, eligible, settings.max_parts, spending or Spending())
         except (BackendError, InvalidRequest) as error:
             return Planned(_because(decision, f"The plan failed ({error.code}), so its segments are the parts."), usage)
         usage = _sum(usage, used)
@@ -96,7 +103,7 @@ async def plan_by_model(
 
 
 async def _ask(
-    pool: Pool, name: str, messages: Sequence[Message], eligible: Sequence[str], most: int
+    pool: Pool, name: str, messages: Sequence[Message], eligible: Sequence[str], most: int, spending: Spending
 ) -> tuple[str, Usage]:
     specialist = pool.get(name)
     generation = Generation(
@@ -106,7 +113,8 @@ async def _ask(
         adapter=specialist.card.adapter,
         response_format={"type": "json_schema", "json_schema": {"name": "plan", "schema": _schema(eligible, most)}},
     )
-    chunks: list[Chunk] = [chunk async for chunk in specialist.backend.generate(generation)]
+    stream = spending.metered(specialist.card, generation, specialist.backend.generate(generation))
+    chunks: list[Chunk] = [chunk async for chunk in stream]
     usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage), Usage())
     return "".join(chunk.text for chunk in chunks), usage
 

@@ -6,6 +6,7 @@ from msgspec import UNSET, Struct, structs
 
 from concertino.config import Settings
 from concertino.errors import PolicyRefused
+from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.grounding import Grounder
 from concertino.orchestrator.run import Run
 from concertino.policy.rules import Policy
@@ -41,6 +42,7 @@ class PartRuns:
         policy: Policy,
         grounder: Grounder,
         settings: Settings,
+        spending: Spending,
     ) -> None:
         self._id = id
         self._request = request
@@ -49,7 +51,8 @@ class PartRuns:
         self.pool = pool
         self._policy = policy
         self._grounder = grounder
-        self._default = settings.router.default
+        self.default = settings.router.default
+        self.spending = spending
 
     async def part(self, task: SubTask, given: Sequence[Answered], most_tokens: int) -> Run:
         """The run of one part, not yet opened. Raises PolicyRefused where nobody may see what it is given."""
@@ -63,9 +66,9 @@ class PartRuns:
         verdict = await self._within(given)
         name = task.specialist
         if name not in verdict.eligible:
-            if self._default not in verdict.eligible:
+            if self.default not in verdict.eligible:
                 raise self._policy.refuse(verdict) if not verdict.eligible else self._barred(name, verdict)
-            name = self._default
+            name = self.default
         run = self._run(name, messages, verdict, task.confidence, task.reason, most_tokens)
         run.target = await self._grounder.ground(run.target, run.request, run.decision, self.pool)
         return run
@@ -73,8 +76,8 @@ class PartRuns:
     async def composition(self, messages: Sequence[Message], given: Sequence[Answered], most_tokens: int) -> Run:
         """The run that makes one answer of several. Raises PolicyRefused where the default may not see them."""
         verdict = await self._within(given)
-        self._policy.check(verdict, self._default)
-        return self._run(self._default, messages, verdict, 1.0, "It composes the answer.", most_tokens)
+        self._policy.check(verdict, self.default)
+        return self._run(self.default, messages, verdict, 1.0, "It composes the answer.", most_tokens)
 
     async def _within(self, given: Sequence[Answered]) -> Verdict:
         """The verdict on the whole request, without those who may not see the answers that are given."""
@@ -109,6 +112,6 @@ class PartRuns:
         sampling = structs.replace(self._request.sampling, max_tokens=most)
         request = structs.replace(self._request, messages=tuple(messages), sampling=sampling)
         decision = Decision(name, confidence, Tier.SEVERAL, reason, None, {name: confidence}, verdict)
-        other = self._default in verdict.eligible and self._default != name
-        fallbacks = [Target(self.pool.get(self._default))] if other else []
-        return Run(self._id, request, decision, Target(self.pool.get(name)), fallbacks)
+        other = self.default in verdict.eligible and self.default != name
+        fallbacks = [Target(self.pool.get(self.default))] if other else []
+        return Run(self._id, request, decision, Target(self.pool.get(name)), fallbacks, spending=self.spending)

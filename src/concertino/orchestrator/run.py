@@ -7,9 +7,12 @@ from msgspec import structs
 
 from concertino import calculation
 from concertino.errors import BackendError, BackendUnavailable, InvalidRequest
-from concertino.specialists.pool import Target
+from concertino.orchestrator import costs
+from concertino.orchestrator.costs import Spending
+from concertino.specialists.pool import Pool, Target
 from concertino.specialists.prompts import generation_for
 from concertino.specialists.skills import label_confidence
+from concertino.storage.budgets import Cost
 from concertino.types import (
     Answer,
     Chunk,
@@ -28,6 +31,7 @@ class Run:
 
     `fallbacks` are tried in turn, with the same request, while not a token has been sent. With an `escalation` a
     skill's answer is held back until its confidence is known; below the threshold the escalation answers instead.
+    Every generation is counted in `spending`.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Run:
         target: Target,
         fallbacks: list[Target],
         escalation: Target | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -52,6 +57,7 @@ class Run:
         self.confidence: float | None = None
         self.tool_calls: list[ToolCall] = []
         self.escalated = False
+        self.spending = Spending() if spending is None else spending
         self._escalation = escalation
         self._spent = Usage()
         """On an answer that was held back and given up."""
@@ -71,6 +77,20 @@ class Run:
         targets = (self.target, self._escalation) if self._escalation else (self.target,)
         return {target.specialist.card.name: target.specialist.model_hash for target in targets}
 
+    def most(self, pool: Pool) -> Cost:
+        """The most that this can take, whoever answers in the end."""
+        return costs.most(pool, self.target, self.request, self._fallbacks, self._escalation)
+
+    def leave_alone(self) -> bool:
+        """Give up those who would answer instead or after, where a budget has no room for them; false if none would."""
+        others = [*self._fallbacks, *([self._escalation] if self._escalation else [])]
+        if others:
+            names = " and ".join(dict.fromkeys(target.specialist.card.name for target in others))
+            reason = f"{self.decision.reason} The budget has no room for {names} besides."
+            self.decision = structs.replace(self.decision, reason=reason)
+            self._fallbacks, self._escalation = [], None
+        return bool(others)
+
     async def open(self) -> None:
         """Wait for the first chunk; where the answer may be escalated or calculated, for the last. Raises what the
         backend raised when no fallback is left."""
@@ -83,8 +103,7 @@ class Run:
     async def _open(self) -> None:
         while True:
             specialist = self.target.specialist
-            generation = generation_for(self.target, self.request, self.decision.earlier)
-            stream = specialist.backend.generate(generation)
+            stream = self._generate(self.target, self.decision.earlier)
             self._stream = stream
             try:
                 self._first = await anext(stream)
@@ -95,6 +114,10 @@ class Run:
                 if not self._fallbacks:
                     raise
                 self._fall_back(self._fallbacks.pop(0))
+
+    def _generate(self, target: Target, earlier: Sequence[str] = ()) -> AsyncIterator[Chunk]:
+        specialist, generation = target.specialist, generation_for(target, self.request, earlier)
+        return self.spending.metered(specialist.card, generation, specialist.backend.generate(generation))
 
     def _fall_back(self, target: Target) -> None:
         gone, name = self.decision.specialist, target.specialist.card.name
@@ -111,7 +134,7 @@ class Run:
         threshold = self.target.skill.threshold if self.target.skill else None
         if threshold is not None and (sure is None or sure < threshold):
             try:
-                stream = escalation.specialist.backend.generate(generation_for(escalation, self.request))
+                stream = self._generate(escalation)
                 self._stream = stream
                 instead = [chunk async for chunk in stream]
             except (BackendError, InvalidRequest):

@@ -9,7 +9,10 @@ from typing import Protocol
 
 from concertino.backends.base import Backend
 from concertino.config import EmbeddingCard, Settings
-from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
+from concertino.errors import BudgetExhausted, ConcertinoError, PolicyRefused, UnknownModel
+from concertino.orchestrator import costs
+from concertino.orchestrator.budgets import Budgets, Left
+from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.decider import LOCAL, Decider
 from concertino.orchestrator.grounding import Grounder
 from concertino.orchestrator.model_plan import plan_by_model
@@ -18,6 +21,7 @@ from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
 from concertino.orchestrator.workflow import Planner, Workflow
 from concertino.specialists.pool import CHOSEN, Pool, Target, close_all
+from concertino.storage.budgets import Cost, Reservation
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
 
@@ -57,6 +61,7 @@ class Service:
         self._release = release
         self._refresher = refresher
         self._grounder = Grounder(settings)
+        self.budgets = Budgets(settings)
         self._watching: asyncio.Future[None] | None = None
         self._replaced: list[Pool] = []
         """Pools that served before and still have requests in flight."""
@@ -140,18 +145,22 @@ class Service:
             self._refresher.close()
         self.decider.policy.close()
         await self.audit.close()
+        await asyncio.to_thread(self.budgets.close)
 
     async def decide(self, request: Request, principal: Principal = LOCAL) -> Decision:
-        """Who would answer, and why; nothing is run. Raises UnknownModel, PolicyRefused, InvalidRequest."""
+        """Who would answer, and why; nothing is run. Raises UnknownModel, PolicyRefused, InvalidRequest,
+        BudgetExhausted."""
         return (await self.decide_many([request], principal))[0]
 
     async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
         """One Decision per request; those that the router must read are read in one batch."""
-        return await self._decide(self.decider, requests, principal)
+        return await self._decide(self.decider, requests, principal, await self.budgets.left(principal))
 
-    async def _decide(self, decider: Decider, requests: Sequence[Request], principal: Principal) -> list[Decision]:
+    async def _decide(
+        self, decider: Decider, requests: Sequence[Request], principal: Principal, left: Left | None
+    ) -> list[Decision]:
         started = time.perf_counter()
-        decisions = await decider.decide_many(requests, principal)
+        decisions = await decider.decide_many(requests, principal, left)
         self.metrics.routing.observe((time.perf_counter() - started) / max(1, len(requests)))
         return decisions
 
@@ -162,46 +171,67 @@ class Service:
         """Decide, record, and open the answer; on leaving, stop what still runs and record how it ended.
 
         The record of the decision is durable before the first chunk can be read. Raises AuditUnavailable if it
-        cannot be, PolicyRefused, UnknownModel, InvalidRequest, BackendError.
+        cannot be, PolicyRefused, UnknownModel, InvalidRequest, BudgetExhausted, BudgetUnavailable, BackendError.
         """
         request_id = request_id or new_request_id()
         with self._held() as (pool, decider):
             started = time.monotonic()
             try:
-                (decision,) = await self._decide(decider, [request], principal)
+                run, reserved = await self._affordable(pool, decider, request_id, request, principal)
             except ConcertinoError as error:
                 await self._record_refusal(request, principal, request_id, error, started)
                 raise
-            run: Run | Workflow
-            if decision.plan is not None:
-                run = self._workflow(pool, decider, request_id, request, principal, decision)
-            else:
-                run = self._run(pool, request_id, request, decision)
-            await self.audit.begin(request_id, principal, request, decision, run.model_hashes)
-            with self._counted():
-                outcome, code = Outcome.FAILED, ConcertinoError.code
-                try:
-                    await self.start()
-                    if isinstance(run, Run):
-                        run.target = await self._grounder.ground(run.target, request, decision, pool)
-                    await run.open()
-                    yield run
-                    outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
-                except (asyncio.CancelledError, GeneratorExit):
-                    outcome, code = Outcome.CANCELLED, ""
-                    raise
-                except ConcertinoError as error:
-                    code = error.code
-                    raise
-                finally:
-                    await run.close()
-                    self.metrics.count_parts(run.answer().parts)
-                    self.metrics.count(run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s)
-                    if outcome is Outcome.COMPLETED and isinstance(run, Run) and run.decision.skill is None:
-                        decider.speeds.observe(
-                            run.answered_by, run.first_token_s, time.monotonic() - started, run.usage.completion_tokens
+            async with self.budgets.settling(reserved, run.spending):
+                await self.audit.begin(request_id, principal, request, run.decision, run.model_hashes)
+                with self._counted():
+                    outcome, code = Outcome.FAILED, ConcertinoError.code
+                    try:
+                        await self.start()
+                        if isinstance(run, Run):
+                            run.target = await self._grounder.ground(run.target, request, run.decision, pool)
+                        await run.open()
+                        yield run
+                        outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
+                    except (asyncio.CancelledError, GeneratorExit):
+                        outcome, code = Outcome.CANCELLED, ""
+                        raise
+                    except ConcertinoError as error:
+                        code = error.code
+                        raise
+                    finally:
+                        await run.close()
+                        self.metrics.count_parts(run.answer().parts)
+                        self.metrics.count(
+                            run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s
                         )
-                    await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
+                        if outcome is Outcome.COMPLETED and isinstance(run, Run) and run.decision.skill is None:
+                            decider.speeds.observe(
+                                run.answered_by,
+                                run.first_token_s,
+                                time.monotonic() - started,
+                                run.usage.completion_tokens,
+                            )
+                        await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
+
+    async def _affordable(
+        self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal
+    ) -> tuple[Run | Workflow, Reservation | None]:
+        """The run of a request, with the most that it can take reserved where somebody has a budget for it.
+
+        Where another request was quicker, the choice is made again within what is left then.
+        """
+        for last in (False, False, True):
+            left = await self.budgets.left(principal)
+            (decision,) = await self._decide(decider, [request], principal, left)
+            run = self._made(pool, decider, request_id, request, principal, decision)
+            if left is None:
+                return run, None
+            try:
+                return run, await self.budgets.reserve_for(run, pool, request_id, principal)
+            except BudgetExhausted:
+                if last or request.model not in CHOSEN:
+                    raise
+        raise AssertionError("the last try raises or returns")
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -214,6 +244,13 @@ class Service:
             self.in_flight -= 1
             if not self.in_flight:
                 self.idle.set()
+
+    def _made(
+        self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal, decision: Decision
+    ) -> Run | Workflow:
+        if decision.plan is not None:
+            return self._workflow(pool, decider, request_id, request, principal, decision)
+        return self._run(pool, request_id, request, decision)
 
     def _run(self, pool: Pool, request_id: str, request: Request, decision: Decision) -> Run:
         target = pool.target(f"{decision.specialist}/{decision.skill}" if decision.skill else decision.specialist)
@@ -228,19 +265,19 @@ class Service:
     def _workflow(
         self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal, decision: Decision
     ) -> Workflow:
-        settings = self.settings
+        settings, spending = self.settings, Spending()
         runs = PartRuns(
-            request_id, request, principal, decision.verdict, pool, decider.policy, self._grounder, settings
+            request_id, request, principal, decision.verdict, pool, decider.policy, self._grounder, settings, spending
         )
         deadline_s = min(settings.workflow.deadline_s, _SHARE_OF_TIMEOUT * settings.gateway.request_timeout_s)
-        plan = self._planner(pool, decider, request)
+        plan = self._planner(pool, decider, request, spending)
         return Workflow(request_id, request, decision, runs, settings.workflow, deadline_s, plan)
 
-    def _planner(self, pool: Pool, decider: Decider, request: Request) -> Planner | None:
+    def _planner(self, pool: Pool, decider: Decider, request: Request, spending: Spending) -> Planner | None:
         workflow, default = self.settings.workflow, self.settings.router.default
         if workflow.planner != "model":
             return None
-        return lambda decision: plan_by_model(decision, request, pool, decider.router, workflow, default)
+        return lambda decision: plan_by_model(decision, request, pool, decider.router, workflow, default, spending)
 
     async def plan(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Decision:
         """The Decision with the plan that would be carried out; `plan` is None where one specialist would answer.
@@ -249,17 +286,24 @@ class Service:
         two audit records as an answer. Raises what `answering` raises.
         """
         with self._held() as (pool, decider):
-            (decision,) = await self._decide(decider, [request], principal)
-            planner = self._planner(pool, decider, request)
+            left, spending = await self.budgets.left(principal), Spending()
+            (decision,) = await self._decide(decider, [request], principal, left)
+            planner = self._planner(pool, decider, request, spending)
             if decision.plan is None or planner is None:
                 return decision
             request_id, started = request_id or new_request_id(), time.monotonic()
-            hashes = {self.settings.router.default: pool.get(self.settings.router.default).model_hash}
-            await self.audit.begin(request_id, principal, request, decision, hashes)
-            with self._counted():
-                async with self._recorded_end(request_id, started):
-                    await self.start()
-                    return (await planner(decision)).decision
+            default, reserved = self.settings.router.default, None
+            if left is not None:
+                most = costs.most_to_plan(pool, request, decision, default)
+                reserved = await self.budgets.reserve(request_id, principal, most, default)
+            async with self.budgets.settling(reserved, spending):
+                await self.audit.begin(
+                    request_id, principal, request, decision, {default: pool.get(default).model_hash}
+                )
+                with self._counted():
+                    async with self._recorded_end(request_id, started):
+                        await self.start()
+                        return (await planner(decision)).decision
 
     @asynccontextmanager
     async def _recorded_end(self, request_id: str, started: float) -> AsyncIterator[None]:
@@ -311,17 +355,22 @@ class Service:
     async def embed(self, model: str, texts: Sequence[str], principal: Principal, request_id: str) -> Embeddings:
         """Unit vectors for texts, under the same policy and audit as an answer."""
         request = Request(tuple(Message(Role.USER, text) for text in texts), model=model)
-        started = time.monotonic()
+        started, spending, reserved = time.monotonic(), Spending(), None
         try:
             card = await self._embedder(request, principal)
+            if await self.budgets.left(principal) is not None:
+                reserved = await self.budgets.reserve(request_id, principal, costs.most_to_embed(texts), model)
         except ConcertinoError as error:
             await self._record_refusal(request, principal, request_id, error, started)
             raise
-        await self.audit.begin(request_id, principal, request, None, {model: card.backend})
-        with self._held() as (pool, _), self._counted():
-            async with self._recorded_end(request_id, started):
-                await self.start()
-                return await pool.backends[card.backend].embed(model, texts)
+        async with self.budgets.settling(reserved, spending):
+            await self.audit.begin(request_id, principal, request, None, {model: card.backend})
+            with self._held() as (pool, _), self._counted():
+                async with self._recorded_end(request_id, started):
+                    await self.start()
+                    made = await pool.backends[card.backend].embed(model, texts)
+                    spending.add(Cost(tokens=made.prompt_tokens))
+                    return made
 
     async def _embedder(self, request: Request, principal: Principal) -> EmbeddingCard:
         card = next((card for card in self.settings.embeddings if card.model == request.model), None)

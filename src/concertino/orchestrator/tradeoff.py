@@ -7,6 +7,7 @@ quality   how well it fits (1 for who serves the domain, `GENERALIST` for the te
           for others) times its card's `quality`, where there is one
 price     of the tokens that the request has and the answer is expected to have, at the card's price
 time      until the first token of a stream, or the last of a whole answer, by the running estimate
+budget    what the caller's budgets have left must cover the most that it can take, not what is expected
 
 The cheapest answers whose quality is at least a share of the best one's: all of it for `auto:best`,
 `router.quality_share` for `auto`, `router.cheap_share` for `auto:cheap`. Equal prices: the better one answers.
@@ -18,9 +19,12 @@ from msgspec import Struct, structs
 
 from concertino.config import RouterSettings
 from concertino.errors import InvalidRequest, UnsupportedParameter
+from concertino.orchestrator import costs
+from concertino.orchestrator.budgets import Left
 from concertino.specialists.handover import CHARACTERS_PER_TOKEN
-from concertino.specialists.pool import BEST, CHEAP, Pool, Specialist
+from concertino.specialists.pool import BEST, CHEAP, Pool, Specialist, Target
 from concertino.specialists.prompts import check_supported
+from concertino.storage.budgets import Cost
 from concertino.telemetry.speed import Speeds
 from concertino.types import Decision, Limits, Request
 
@@ -39,18 +43,28 @@ class Candidate(Struct, frozen=True):
     """In the currency of the cards, for the whole request."""
     seconds: float | None
     """None as long as it has not answered anything."""
+    most: Cost = Cost()
+    """What it takes at the very most, where a budget is to be kept."""
 
 
-def settle(pool: Pool, request: Request, decision: Decision, settings: RouterSettings, speeds: Speeds) -> Decision:
+def settle(
+    pool: Pool,
+    request: Request,
+    decision: Decision,
+    settings: RouterSettings,
+    speeds: Speeds,
+    left: Left | None = None,
+) -> Decision:
     """The decision for a request to `auto`, with the specialist that the trade-off gives and why.
 
-    Raises InvalidRequest when nobody answers within the price that the caller set, UnsupportedParameter when nobody
-    can do what it asks for. A time that nobody keeps is no reason to refuse: the fastest answers, and it is said.
+    `left` is what the caller's budgets still allow. Raises InvalidRequest when nobody answers within the price that the
+    caller set, BudgetExhausted when nobody surely answers within `left`, UnsupportedParameter when nobody can do what
+    it asks for. A time that nobody keeps is no reason to refuse: the fastest answers, and it is said.
     """
-    candidates = _able(pool, request, _candidates(pool, request, decision, settings, speeds))
+    candidates = _able(pool, request, _candidates(pool, request, decision, settings, speeds, left))
     best = max(candidate.quality for candidate in candidates)
     enough = [candidate for candidate in candidates if candidate.quality >= FLOOR * best]
-    paid = _within_price(enough, request.limits)
+    paid = _within_budget(_within_price(enough, request.limits), left)
     chosen, note = _within_time(paid, request.limits)
     if chosen is None:
         share = {BEST: 1.0, CHEAP: settings.cheap_share}.get(request.model, settings.quality_share)
@@ -58,7 +72,7 @@ def settle(pool: Pool, request: Request, decision: Decision, settings: RouterSet
     if chosen.name == decision.specialist:
         return structs.replace(decision, reason=f"{decision.reason}{note}")
     was = next((candidate for candidate in candidates if candidate.name == decision.specialist), None)
-    why = note or _why(decision.specialist, was, chosen, request.limits)
+    why = note or _why(decision.specialist, was, chosen, request.limits, left)
     return structs.replace(
         decision,
         specialist=chosen.name,
@@ -80,7 +94,7 @@ def refuse_limits(request: Request) -> None:
 
 
 def _candidates(
-    pool: Pool, request: Request, decision: Decision, settings: RouterSettings, speeds: Speeds
+    pool: Pool, request: Request, decision: Decision, settings: RouterSettings, speeds: Speeds, left: Left | None
 ) -> list[Candidate]:
     """Who the decision names first, then the others in the team's order."""
     domain = decision.domain
@@ -94,11 +108,12 @@ def _candidates(
             fit = GENERALIST if name == settings.default else decision.scores.get(name, 0.0)
         speed = speeds.get(name)
         asked = request.sampling.max_tokens
-        most = asked if isinstance(asked, int) else card.max_tokens
-        tokens = min(most, speed.answer_tokens) if speed else most
+        longest = asked if isinstance(asked, int) else card.max_tokens
+        tokens = min(longest, speed.answer_tokens) if speed else longest
         price = len(request.text) / CHARACTERS_PER_TOKEN * card.price.prompt + tokens * card.price.completion
         seconds = speed.seconds(None if request.limits.first_token else tokens) if speed else None
-        found.append(Candidate(name, fit * (1.0 if card.quality is None else card.quality), price / 1e6, seconds))
+        most = Cost() if left is None else costs.most(pool, Target(pool.get(name)), request)
+        found.append(Candidate(name, fit * (1.0 if card.quality is None else card.quality), price / 1e6, seconds, most))
     return found
 
 
@@ -137,6 +152,16 @@ def _within_price(candidates: Sequence[Candidate], limits: Limits) -> list[Candi
     return paid
 
 
+def _within_budget(candidates: Sequence[Candidate], left: Left | None) -> list[Candidate]:
+    if left is None:
+        return list(candidates)
+    paid = [candidate for candidate in candidates if left.fits(candidate.most)]
+    if not paid:
+        least = min(candidates, key=lambda candidate: (candidate.most.amount, candidate.most.tokens))
+        raise left.refusal(least.most, least.name)
+    return paid
+
+
 def _in_time(candidates: Sequence[Candidate], limits: Limits) -> list[Candidate]:
     """Who is fast enough, or has not been timed yet."""
     most = limits.max_latency_ms
@@ -162,12 +187,14 @@ def _cheapest(candidates: Sequence[Candidate], share: float) -> tuple[Candidate,
     return chosen, f"{said} at {chosen.price / best.price:.0%} of the price."
 
 
-def _why(name: str, was: Candidate | None, chosen: Candidate, limits: Limits) -> str:
+def _why(name: str, was: Candidate | None, chosen: Candidate, limits: Limits, left: Left | None) -> str:
     """Why `chosen` answers in the place of `name`, where the price was not the reason."""
     if was is None:
         return f" {name} cannot do what is asked for, so {chosen.name} answers."
     if limits.max_cost is not None and was.price > limits.max_cost:
         return f" {name} would cost about {was.price:.2g}, so {chosen.name} answers."
+    if left is not None and not left.fits(was.most):
+        return f" {name} could take more than the budget has left, so {chosen.name} answers."
     if limits.max_latency_ms is not None and was.seconds is not None and was.seconds * 1000 > limits.max_latency_ms:
         return f" {name} takes about {was.seconds * 1000:.0f} ms, so {chosen.name} answers."
     better = "cheaper, and as good" if chosen.quality == was.quality else "better by its card's figure"

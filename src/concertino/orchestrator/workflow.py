@@ -13,12 +13,15 @@ from msgspec import UNSET, Struct
 
 from concertino.config import WorkflowSettings
 from concertino.errors import BackendError, BackendTimeout, ConcertinoError
-from concertino.orchestrator import workflow_text
+from concertino.orchestrator import costs, workflow_text
 from concertino.orchestrator.compound import SEVERAL
+from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.grounding import sources_of
 from concertino.orchestrator.model_plan import Planned
 from concertino.orchestrator.part_runs import Answered, PartRuns
 from concertino.orchestrator.run import Run
+from concertino.specialists.pool import Pool
+from concertino.storage.budgets import Cost
 from concertino.types import Answer, Chunk, Decision, FinishReason, Part, PartState, Request, SubTask, Usage
 
 _OVER = (PartState.COMPLETED, PartState.FAILED, PartState.LATE, PartState.SKIPPED)
@@ -95,6 +98,19 @@ class Workflow:
         self._started = time.monotonic()
         self._deadline_s = deadline_s
         self._deadline = 0.0
+
+    @property
+    def spending(self) -> Spending:
+        """What its generations took, those of parts that failed too."""
+        return self._runs.spending
+
+    def most(self, pool: Pool) -> Cost:
+        """The most that this can take, whoever answers in the end."""
+        return costs.most_of_parts(pool, self.request, self.decision, self._settings, self._runs.default)
+
+    def leave_alone(self) -> bool:
+        """As a Run has it: nobody can be given up here."""
+        return False
 
     @property
     def answered_by(self) -> str:

@@ -16,7 +16,7 @@ from concertino.errors import ConfigurationError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. Compared with the version table, so that alembic is loaded only when there is work."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -1,8 +1,8 @@
 """What llama.cpp, which will serve an adapter, makes of the same prompts as torch, which trained it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from concertino.backends.base import BackendContext, ModelUse
+from concertino.backends.base import Backend, BackendContext, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
 from concertino.config import SkillCard, SpecialistCard
-from concertino.errors import TrainingRefused
+from concertino.errors import BackendError, BackendTimeout, BackendUnavailable, InvalidRequest, TrainingRefused
 from concertino.specialists.skills import skill_generation
 from concertino.training.causal_data import PromptFormat
 
@@ -100,7 +100,8 @@ def served_answers(
 def agreement(gguf: Path, adapter: Path, skill: SkillCard, asked: Sequence[Asked], end: int, threads: int) -> Agreement:
     """Ask llama.cpp what torch was asked.
 
-    Raises TrainingRefused where the two agree on less than 90 % of the labels, or of the tokens of free text.
+    Raises TrainingRefused where the two agree on less than 90 % of the labels, or of the tokens of free text, and where
+    llama.cpp gives no answer with the adapter at all.
     """
     found, served = asyncio.run(_agreement(gguf, adapter, skill, asked, end, threads))
     share = found.equal if found.tokens is None else found.tokens
@@ -122,12 +123,36 @@ async def _agreement(
 ) -> tuple[Agreement, list[str]]:
     context = max(len(one.prompt) + skill.max_tokens for one in asked) + 16
     async with _engine(gguf, (str(adapter),), context, threads) as backend:
-        served = await _answers(backend, adapter, skill, [one.text for one in asked])
-        tokens = None if skill.labels else await _tokens_alike(backend, asked, end)
+        with refusing_garbage(skill):
+            served = await _answers(backend, adapter, skill, [one.text for one in asked])
+            tokens = None if skill.labels else await _tokens_alike(backend, asked, end)
     return Agreement(len(asked), equal_share([one.answer for one in asked], served), tokens), served
 
 
-async def _answers(backend: LlamaCppBackend, adapter: Path | None, skill: SkillCard, texts: Sequence[str]) -> list[str]:
+@contextmanager
+def refusing_garbage(skill: SkillCard) -> Iterator[None]:
+    """What the engine raises while it answers with a fresh adapter, as the adapter's fault: TrainingRefused.
+
+    Weights that are far too large leave no token that the grammar of the labels allows; llama.cpp then ends the request
+    with an error of its own ("empty grammar stack"). An engine that is not there, or does not answer in time, is no
+    fault of an adapter: that stays what it is.
+    """
+    try:
+        yield
+    except (BackendUnavailable, BackendTimeout):
+        raise
+    except (BackendError, InvalidRequest, aiohttp.ClientResponseError) as error:
+        said = error.message.removesuffix("Send the request again.").rstrip(". ")
+        under = "the grammar of its labels" if skill.labels else "its contract"
+        raise TrainingRefused(
+            f"The adapter's answers could not be read under {under}: {said}. Its weights have most likely run away "
+            "while they were trained: look at the loss in curves.jsonl, and train again into another folder with a "
+            "lower training.learning_rate. The adapter was not exported; the checkpoints are kept.",
+            param="training.learning_rate",
+        ) from error
+
+
+async def _answers(backend: Backend, adapter: Path | None, skill: SkillCard, texts: Sequence[str]) -> list[str]:
     path = str(adapter) if adapter is not None else None
     card = SpecialistCard(skill.name, skill.description, "llamacpp", _MODEL, adapter=path)
     answers = []

@@ -73,7 +73,7 @@ def export_peft(weights: dict[str, Any], base: CausalBase, base_name: str, alpha
 def export_gguf(weights: dict[str, Any], base: CausalBase, alpha: float, path: Path) -> Path:
     """The adapter in GGUF, fp16, with q and k in the order of the family's base files.
 
-    Raises TrainingRefused for a family whose order is not known here.
+    Raises TrainingRefused for a family whose order is not known here, and for weights that are not finite in fp16.
     """
     if base.architecture not in FAMILIES:
         raise TrainingRefused(
@@ -86,7 +86,9 @@ def export_gguf(weights: dict[str, Any], base: CausalBase, alpha: float, path: P
         values = matrix.numpy()
         if side == "B" and base.architecture in PERMUTED and layer.endswith(("q_proj", "k_proj")):
             values = permute(values, base.heads if layer.endswith("q_proj") else base.kv_heads)
-        tensors[f"{_gguf_name(layer)}.weight.lora_{side.lower()}"] = values.astype(np.float16)
+        with np.errstate(over="ignore"):
+            tensors[f"{_gguf_name(layer)}.weight.lora_{side.lower()}"] = values.astype(np.float16)
+    _refuse_runaway(tensors)
     with written_whole(path) as partial:
         writer = gguf.GGUFWriter(partial, base.architecture)
         writer.add_type("adapter")
@@ -101,6 +103,17 @@ def export_gguf(weights: dict[str, Any], base: CausalBase, alpha: float, path: P
         writer.close()
         _read_back(partial, tensors)
     return path
+
+
+def _refuse_runaway(tensors: dict[str, Any]) -> None:
+    bad = [name for name, values in tensors.items() if not np.isfinite(values).all()]
+    if bad:
+        raise TrainingRefused(
+            f"The adapter has weights that are no numbers, or too large for fp16, in {len(bad)} of its {len(tensors)} "
+            f"matrices ({bad[0]}): they ran away while they were trained. Look at the loss in curves.jsonl, and train "
+            "again into another folder with a lower training.learning_rate. The adapter was not exported.",
+            param="training.learning_rate",
+        )
 
 
 def refuse_other_base(adapter: Path, sha256: str) -> None:

@@ -1,0 +1,203 @@
+"""Budgets as a request meets them: what is left before the choice, a reservation before the run, the settling after.
+
+Who has no budget pays nothing for this: the holders are known from a read of the state database, at most twice a
+second. A database that cannot be read is taken for a spent budget, not for none.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from msgspec import Struct, structs
+
+from concertino.config import Settings
+from concertino.errors import BudgetExhausted, BudgetUnavailable, ConcertinoError
+from concertino.orchestrator.costs import Spending
+from concertino.specialists.pool import Pool
+from concertino.storage.budgets import BILLIONTHS, BudgetStore, Cost, Holder, HolderKind, Refused, Reservation, Standing
+from concertino.storage.database import open_database, sqlite_path
+from concertino.types import Principal
+
+REFRESH_S = 0.5
+_MARGIN_S = 60.0
+"""A reservation outlives the gateway's time-out for a request by so much."""
+_TRIES = 3
+
+T = TypeVar("T")
+log = logging.getLogger("concertino.orchestrator")
+
+
+class Left(Struct, frozen=True):
+    """The budgets that a request counts against, as they stand. It fits where it fits in each."""
+
+    standings: tuple[Standing, ...]
+
+    def fits(self, cost: Cost) -> bool:
+        return all(standing.fits(cost) for standing in self.standings)
+
+    def refusal(self, cost: Cost, who: str) -> BudgetExhausted:
+        """Why `cost`, the most that `who` would take, does not fit, and when it may again."""
+        tight = [standing for standing in self.standings if not standing.fits(cost)]
+        standing = max(tight or self.standings, key=lambda one: one.renews)
+        budget, holder = standing.budget, standing.budget.holder
+        # A key is named by its kind alone: whoever asks has it.
+        whose = "this API key" if holder.kind is HolderKind.KEY else f"tenant {holder.subject}"
+        amount, tokens = standing.amount_left, standing.tokens_left
+        if tokens is not None and cost.tokens > tokens:
+            room = f"{tokens:,} of {budget.tokens:,} tokens left, and {who} may take up to {cost.tokens:,}"
+        else:
+            room = f"{money(amount or 0)} of {money(budget.amount or 0)} left, and {who} may take up to "
+            room += money(cost.amount)
+        renews = datetime.fromtimestamp(standing.renews, UTC)
+        if all(structs.replace(one, reserved=Cost()).fits(cost) for one in tight):
+            return BudgetExhausted(
+                f"The budget of {whose} for this {budget.period.value} has {room}. Requests in flight hold the rest: "
+                "send it again when one has ended."
+            )
+        return BudgetExhausted(
+            f"The budget of {whose} for this {budget.period.value} has {room}. It renews at {renews:%Y-%m-%d %H:%M} "
+            "UTC. Set a lower max_tokens, shorten the conversation, or have the operator raise it "
+            "(`concertino keys budget`).",
+            max(1.0, standing.renews - time.time()),
+        )
+
+
+class Claim(Protocol):
+    """A run, as far as budgets are concerned."""
+
+    @property
+    def answered_by(self) -> str: ...
+
+    def most(self, pool: Pool) -> Cost:
+        """The most that it can take, whoever answers in the end."""
+        ...
+
+    def leave_alone(self) -> bool:
+        """Give up those who would answer instead or after; false if there are none."""
+        ...
+
+
+class Budgets:
+    """The budgets in the state database, for one process. Its calls run in a thread of their own, one after another."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._url = settings.state_url
+        self._expires_s = settings.gateway.request_timeout_s + _MARGIN_S
+        self._clock = clock
+        self._thread: ThreadPoolExecutor | None = None
+        self._store: BudgetStore | None = None
+        self._inode = -1
+        self._holders: frozenset[Holder] = frozenset()
+        self._read_at: float | None = None
+
+    async def left(self, principal: Principal) -> Left | None:
+        """What the principal may still spend; None where there is no budget. Raises BudgetUnavailable."""
+        now = time.monotonic()
+        if self._read_at is None or now - self._read_at >= REFRESH_S:
+            self._holders = await self._call(lambda: self._open().holders()) if self._exists() else frozenset()
+            self._read_at = now
+        mine = [holder for holder in _holders(principal) if holder in self._holders]
+        if not mine:
+            return None
+        standings = await self._call(lambda: self._open().standings(mine))
+        return Left(tuple(standings)) if standings else None
+
+    async def reserve_for(self, run: Claim, pool: Pool, id: str, principal: Principal) -> Reservation:
+        """Hold the most that a run takes with whoever may have to answer instead, or, where there is no room for that,
+        without them. Raises BudgetExhausted, BudgetUnavailable."""
+        try:
+            return await self.reserve(id, principal, run.most(pool), run.answered_by)
+        except BudgetExhausted:
+            if not run.leave_alone():
+                raise
+        return await self.reserve(id, principal, run.most(pool), run.answered_by)
+
+    async def reserve(self, id: str, principal: Principal, cost: Cost, who: str) -> Reservation:
+        """Hold `cost`, the most that `who` takes. Raises BudgetExhausted, BudgetUnavailable."""
+        work = asyncio.ensure_future(
+            self._call(lambda: self._open().reserve(id, _holders(principal), cost, self._expires_s))
+        )
+        try:
+            found = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(self._give_back)
+            raise
+        if isinstance(found, Refused):
+            raise Left(found.standings).refusal(cost, who)
+        return found
+
+    @asynccontextmanager
+    async def settling(self, reservation: Reservation | None, spending: Spending) -> AsyncIterator[None]:
+        """When the block ends, however it does, what was spent takes the place of what was reserved."""
+        try:
+            yield
+        finally:
+            if reservation is not None:
+                await asyncio.shield(asyncio.ensure_future(self._settle(reservation, spending.cost)))
+
+    async def _settle(self, reservation: Reservation, cost: Cost) -> None:
+        for attempt in range(_TRIES):
+            try:
+                return await self._call(lambda: self._open().settle(reservation, cost))
+            except BudgetUnavailable as error:
+                if attempt == _TRIES - 1:
+                    # The answer is given, so this is no reason to fail: the reservation stands until it expires.
+                    log.error("What request %s spent was not counted: %s", reservation.id, error.message)
+        return None
+
+    def _give_back(self, work: "asyncio.Future[Reservation | Refused]") -> None:
+        """A reservation that nobody waits for any more."""
+        if not work.cancelled() and work.exception() is None and isinstance(found := work.result(), Reservation):
+            self._executor().submit(lambda: self._open().settle(found, Cost()))
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor(), self._told, work)
+
+    def _told(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as error:
+            # SQLAlchemy's errors are a family of their own, and it is not imported before a database is there.
+            self._store = None
+            said = error.message if isinstance(error, ConcertinoError) else type(error).__name__
+            raise BudgetUnavailable(
+                f"Budgets cannot be read or written, so nothing is answered ({said.rstrip('.')}). Ask again later, and "
+                "tell the operator."
+            ) from error
+
+    def _executor(self) -> ThreadPoolExecutor:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "concertino-budgets")
+        return self._thread
+
+    def _exists(self) -> bool:
+        """False while nothing was ever stored: then there is nothing to open, and SQLAlchemy stays unimported."""
+        path = sqlite_path(self._url)
+        return path is None or path.exists()
+
+    def _open(self) -> BudgetStore:
+        path = sqlite_path(self._url)
+        inode = path.stat().st_ino if path else 0
+        if self._store is None or inode != self._inode:  # a restored copy is another file
+            self._store, self._inode = BudgetStore(open_database(self._url), self._clock), inode
+        return self._store
+
+
+def money(billionths: int) -> str:
+    """An amount in the unit of the cards' prices."""
+    return f"{billionths / BILLIONTHS:.9f}".rstrip("0").rstrip(".") or "0"
+
+
+def _holders(principal: Principal) -> list[Holder]:
+    return [Holder(HolderKind.KEY, principal.key_id), Holder(HolderKind.TENANT, principal.tenant)]
