@@ -108,6 +108,12 @@ def test_without_rows_that_are_nobodys_left_out_domains_stand_in(tmp_path: Path)
     assert strange.scores["general"] > plain.scores["general"]
 
 
+def test_a_few_rows_that_are_nobodys_do_not_choose_the_measure(tmp_path: Path) -> None:
+    strange = [row for row in example_rows() if row["label"] == "oos"]
+    report = fit(tmp_path, rows=[row for row in example_rows() if row not in strange[10:]])
+    assert (report.kept, report.stand_ins) == (("centroid",), False)
+
+
 def test_two_domains_and_nothing_else_are_fitted_without_a_score_for_nobody(tmp_path: Path) -> None:
     report = fit(tmp_path, rows=[row for row in example_rows() if row["label"] in ("clinic", "programs")])
     assert (report.measures, report.threshold) == ({}, 0.5)

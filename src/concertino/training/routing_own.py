@@ -34,8 +34,10 @@ FINER = 0
 PIECES = (1, 5, 15, 30)
 NUMBERS = {"linear": (50.0, 5.0, 200.0), "knn": (10.0, 5.0, 20.0, 40.0), "clusters": (150.0, 20.0, 60.0)}
 """Settings of each method, the one to begin with first: strength of the regression, neighbours, clusters."""
-FEWEST_OUTSIDE = 20
-"""With fewer rows that are nobody's, domains that were left out stand in for them."""
+ENOUGH_OUTSIDE = 20
+"""With fewer rows that are nobody's there is no choosing what tells them best: it is the nearest class's mean."""
+FEWEST_OUTSIDE = 5
+"""With fewer, domains that were left out stand in for them."""
 _ENOUGH = 2000
 """Held rows by which a setting is chosen: of more, as many folds as have so many."""
 _THRESHOLDS = np.arange(0.05, 0.955, 0.01)
@@ -137,7 +139,10 @@ def fit_own(
         raise ConfigurationError(f"{method} cannot be fitted on examples; {', '.join(NUMBERS)} can", param="method")
     if not 0.0 < outside_share < 1.0:
         raise ConfigurationError(f"a share lies between 0 and 1, not at {outside_share}", param="out_of_scope_share")
+    known = len(examples.troubles)
     examples = _apart(examples, calibration, test)
+    for trouble in examples.troubles[known:]:
+        note(f"{examples.name}: {trouble}")
     domains = examples.domains
     rows, kept = (list(examples.rows), list(test.rows)) if test else held_out(examples.rows)
     held = list(calibration.rows) if calibration else []
@@ -156,6 +161,8 @@ def fit_own(
     found, features, function = dict[str, float](), list[str](), Arrays()
     if (lent.truth < 0).any():
         found, features = choose_measures(lent)
+        if (seen.truth < 0).sum() < ENOUGH_OUTSIDE:
+            features = [CENTROID]
         function = fit_function(lent.columns(features), lent.truth >= 0, outside_share)
         arrays |= {name: far[name] for name in needed(features) if name in far} | named(function, features)
     temperature = _temperature(seen, method)
@@ -210,16 +217,17 @@ def _apart(examples: Examples, calibration: Examples | None, test: Examples | No
 
 
 def embedded(texts: Sequence[str], embed: Embed | None, note: Note) -> dict[str, np.ndarray]:
-    """Vectors of the texts by each encoder that is there, and by both, the cheapest first."""
+    """Vectors of the texts by each encoder that is there, and by both. The one to begin with is first: what the tuned
+    one was not tuned for lies close together, so that it is cheaper but tells less of what is nobody's."""
     found: dict[str, np.ndarray] = {}
-    for name in (HEAD, BASE):
+    for name in (BASE, HEAD):
         try:
             note(f"reading {len(texts)} texts with the encoder {name}")
             found[name] = embed(name, texts) if embed else open_encoder(name).whole(texts)
         except ModelMissing as error:
             note(f"without the encoder {name}, which would probably be better: {error.message}")
     if len(found) == 2:
-        found[BOTH] = joined(list(found.values()))
+        found[BOTH] = joined([found[HEAD], found[BASE]])
     return found
 
 
@@ -247,14 +255,16 @@ def left_out(rows: Sequence[Example], labels: np.ndarray, domains: int) -> list[
 
 def choose(job: Job, parts: Sequence[Part], finer: bool, note: Note) -> tuple[Setting, dict[str, float]]:
     """One setting after the other: encoder, classes, then the method's own number. The first of each is kept unless
-    another one is better on the held rows, in accuracy and AUROC of what is nobody's together, by `WORTH` and a quarter
-    of the accuracy's standard error: few rows are no reason to leave what is good elsewhere."""
-    looked = 0
-    few = []
+    another one is better on the held rows, in accuracy and AUROC of what is nobody's together, by `WORTH` and half
+    the accuracy's standard error: few rows are no reason to leave what is good elsewhere. Without rows enough that are
+    nobody's the encoder stays, since accuracy is only half of what it is for."""
+    few: list[Part] = []
+    looked = strange = 0
     for part in parts:
         few.append(part)
         looked += len(part.held)
-        if looked >= _ENOUGH:
+        strange += int((part.labels[part.held] < 0).sum())
+        if looked >= _ENOUGH and strange >= ENOUGH_OUTSIDE:
             break
     tried: dict[str, float] = {}
 
@@ -262,7 +272,7 @@ def choose(job: Job, parts: Sequence[Part], finer: bool, note: Note) -> tuple[Se
         seen = together([job.held(setting, part) for part in few])
         inside = seen.truth >= 0
         worth = float((seen.votes.argmax(axis=1) == seen.truth)[inside].mean())
-        if (~inside).sum() >= FEWEST_OUTSIDE:
+        if strange >= ENOUGH_OUTSIDE:
             cheap = [name for name in (CONFIDENCE, ENERGY, CENTROID) if name in seen.measures]
             worth = (worth + max(auroc(seen.measures[name], inside) for name in cheap)) / 2
         tried[f"{setting.encoder}, {setting.pieces or 'finer'} pieces, {setting.number:g}"] = round(worth, 4)
@@ -278,10 +288,12 @@ def choose(job: Job, parts: Sequence[Part], finer: bool, note: Note) -> tuple[Se
     ]  # fmt: skip
     for name, values in options:
         start = best
+        if name == "encoder" and strange < ENOUGH_OUTSIDE:
+            continue
         for item in values:
             setting = structs.replace(start, **{name: item})
             reached = value(setting)
-            if reached > most + WORTH + 0.25 * np.sqrt(most * max(1 - most, 0.0) / looked):
+            if reached > most + WORTH + 0.5 * np.sqrt(most * max(1 - most, 0.0) / looked):
                 best, most = setting, reached
     return best, tried
 
