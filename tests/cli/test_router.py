@@ -8,8 +8,9 @@ import yaml
 from typer.testing import CliRunner
 
 from concertino.cli.router import app
-from concertino.errors import ConfigurationError
+from concertino.errors import ConfigurationError, DataRefused
 from tests.teams import echo_team
+from tests.training.own_examples import example_rows, write_rows
 
 pytestmark = pytest.mark.models
 
@@ -62,6 +63,42 @@ def test_a_table_with_holes_is_fitted_compared_and_served(team: Path, tmp_path: 
 
     ranking = KnnRouter(weights=out).rank([[Message(Role.USER, "sort a tuple in python")]])[0]
     assert ranking.domain == "code"
+
+
+def test_own_domains_are_fitted_judged_routed_and_explained(
+    team: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, out = write_rows(tmp_path / "mine.jsonl", example_rows()), tmp_path / "own"
+    told = json.loads(run("fit", "--examples", str(mine), "--fine", "kind", "--out", str(out), "--json"))
+    assert told["method"] == "linear"
+    assert told["calibration"]["accuracy"] > 0.9
+    judged = json.loads(run("evaluate", "--examples", str(mine), "--weights", str(out), "--json"))
+    assert judged["figures"]["ood_auroc"] > 0.9
+    assert "OOD AUROC" in run("evaluate", "--examples", str(mine), "--weights", str(out))
+
+    names = ("general", "programs", "clinic", "contracts")
+    cards = [{"name": name, "description": name, "backend": "echo", "model": "echo"} for name in names]
+    config = tmp_path / "own.yaml"
+    raw = echo_team(specialists=cards, router={"options": {"weights": str(out)}})
+    config.write_text(yaml.safe_dump(raw), "utf-8")
+    monkeypatch.setenv("CONCERTINO_CONFIG", str(config))
+    from concertino.cli import app as concertino
+
+    done = CliRunner().invoke(concertino, ["route", "--json", "my elbow hurts since monday"], catch_exceptions=False)
+    decision = json.loads(done.stdout)
+    assert (decision["specialist"], decision["domain"]) == ("clinic", "clinic")
+    why = json.loads(run("explain", "--json", "my elbow hurts since monday"))
+    assert why["best"] == "clinic"
+
+
+def test_examples_that_teach_nothing_are_refused(team: Path, tmp_path: Path) -> None:
+    few = write_rows(tmp_path / "few.jsonl", [*example_rows(), {"text": "cut my hair", "label": "clinik"}])
+    with pytest.raises(DataRefused, match="'clinik' has 1"):
+        run("fit", "--examples", str(few), "--out", str(tmp_path / "own"))
+    done = CliRunner().invoke(app, ["fit", "--examples", str(few), "--outcomes", str(few)])
+    assert done.exit_code == 2
+    nothing = CliRunner().invoke(app, ["evaluate"], env={"CONCERTINO_DATA_DIR": ""})
+    assert nothing.exit_code == 2
 
 
 def test_a_table_that_cannot_be_read_is_named(team: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from concertino.cli import output, router_tables
 from concertino.cli.session import ConfigOption, JsonOption, given_text
 
 if TYPE_CHECKING:
+    from concertino.training.routing_examples import Fields
     from concertino.training.routing_tune import BaseModel
 
 app = typer.Typer(no_args_is_help=True, help="Train the router, measure it, and see why it decides as it does.")
@@ -19,6 +20,9 @@ DataDir = Annotated[
     typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TextField = Annotated[str, typer.Option("--text", help="The examples' field that holds the text.")]
+LabelField = Annotated[str, typer.Option("--label", help="The examples' field that holds the domain.")]
+OutOfScope = Annotated[str, typer.Option("--out-of-scope", help="The label of examples that are nobody's.")]
 Base = Annotated[Path | None, typer.Option("--base-model", help="Folder with the base model; default: the pulled one.")]
 
 
@@ -74,23 +78,66 @@ def fit(
     outcomes: Annotated[
         Path | None, typer.Option("--outcomes", help="Fit on this table of outcomes instead: text x candidate.")
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="knn, clusters or matrix-factorisation.")] = "knn",
+    examples: Annotated[
+        Path | None, typer.Option("--examples", help="Learn your own domains from these rows: a text and its domain.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="linear (examples only, and their default), knn (the default else), clusters, or matrix-factorisation "
+            "(outcomes only).",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Calibrate on these rows, not on folds of the examples.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Judge on these rows, not on a part of the examples.")
+    ] = None,
+    text: TextField = "text",
+    label: LabelField = "label",
+    fine: Annotated[
+        str | None, typer.Option("--fine", help="The examples' field with a finer label, to learn domains by.")
+    ] = None,
+    out_of_scope: OutOfScope = "oos",
+    out_of_scope_share: Annotated[
+        float, typer.Option("--out-of-scope-share", help="What share of your requests is probably nobody's.")
+    ] = 0.1,
     cost: Annotated[list[str] | None, typer.Option("--cost", help="NAME=NUMBER: what a candidate costs.")] = None,
     per_class: Annotated[int, typer.Option("--per-class", help="Labelled texts a domain.")] = 2000,
     out: Annotated[Path, typer.Option("--out", help="Where to write the router.")] = Path("router-fitted"),
     as_json: AsJson = False,
 ) -> None:
-    """Fit another router: neighbours or clusters on labels, or any of the three on a table of outcomes.
+    """Fit another router: your own domains on examples, the built-in ones on the data folder, or a table of outcomes.
 
-    A line of the table is {"text": ..., "scores": {"candidate": 0.5, ...}}; candidates that were not tried on a text
+    A row of the examples (jsonl, CSV) has a text and the domain that it belongs to; rows labelled oos are nobody's.
+    What was measured is printed; the folder that is written goes into router.options.weights.
+
+    A line of a table is {"text": ..., "scores": {"candidate": 0.5, ...}}; candidates that were not tried on a text
     may be left out. All three methods are compared on a test part of the table, with the best single candidate and
     the oracle.
+
+    \b
+    Examples:
+      concertino router fit --examples mine.jsonl --out my-router
+      concertino router fit --examples mine.csv --label team --fine topic --test later.csv --json
+      concertino router fit --outcomes outcomes.jsonl --method clusters
     """
+    if examples is not None and outcomes is not None:
+        raise typer.BadParameter("give either --examples FILE or --outcomes FILE.")
+    if examples is not None:
+        from concertino.training.routing_examples import Fields
+
+        files = (examples, calibration, test)
+        _fit_examples(files, Fields(text, label, fine, out_of_scope), method, out_of_scope_share, out, as_json)
+        return
+    method = method or "knn"
     if outcomes is not None:
         _fit_outcomes(outcomes, method, cost or [], out, as_json)
         return
     if data_dir is None:
-        raise typer.BadParameter("give --data-dir for labels, or --outcomes FILE.")
+        raise typer.BadParameter("give --examples FILE, --outcomes FILE, or --data-dir for the built-in domains.")
     from concertino.training.routing_data import load_splits
     from concertino.training.routing_fit import drawn_rows, fit_domains
 
@@ -105,16 +152,41 @@ def fit(
 
 @app.command()
 def evaluate(
-    data_dir: DataDir,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data."),
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights other than the shipped ones.")] = None,
     questions: Annotated[
         Path | None, typer.Option("--questions", help='More questions, {"text", "label"} a line.')
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a reliability diagram (PNG) here.")] = None,
     wrong: Annotated[int, typer.Option("--wrong", help="How many wrong decisions to list for each part.")] = 10,
+    examples: Annotated[
+        Path | None,
+        typer.Option("--examples", help="Measure on these rows instead, with any router's folder as --weights."),
+    ] = None,
+    text: TextField = "text",
+    label: LabelField = "label",
+    out_of_scope: OutOfScope = "oos",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the head on the test part, on exam questions and on questions of your own, and list what goes wrong."""
+    """Measure the head on the test part, on exam questions and on questions of your own, and list what goes wrong.
+
+    With --examples, measure a router on labelled rows of your own, for which no data folder is needed.
+    """
+    if examples is not None:
+        from concertino.training.routing_examples import Fields
+        from concertino.training.routing_own_judge import judge_own
+
+        found = judge_own(examples, weights, Fields(text, label, None, out_of_scope), output.say)
+        if as_json:
+            output.print_json(found)
+        else:
+            output.print_text(router_tables.judged(found, wrong))
+        return
+    if data_dir is None:
+        raise typer.BadParameter("give --examples FILE, or --data-dir for the development data.")
     from concertino.training.router import evaluate as run
 
     report = run(data_dir, weights, output.say, questions)
@@ -186,6 +258,34 @@ def propose(
         output.print_json(found)
     else:
         output.print_text(router_tables.proposals(found))
+
+
+def _fit_examples(
+    files: tuple[Path, Path | None, Path | None],
+    fields: "Fields",
+    method: str | None,
+    share: float,
+    out: Path,
+    as_json: bool,
+) -> None:
+    from concertino.training.routing_examples import read_examples
+    from concertino.training.routing_own import fit_own
+
+    read = [read_examples(path, fields) if path is not None else None for path in files]
+    for part in filter(None, read):
+        for trouble in part.troubles:
+            output.say(f"{part.name}: {trouble}")
+    examples, calibration, test = read
+    assert examples is not None
+    report = fit_own(
+        examples, out, method or "linear", calibration=calibration, test=test, outside_share=share, note=output.say
+    )
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_text(
+            f"{router_tables.own(report)}\n{out}: router.options.weights, with router.type {report.method}"
+        )
 
 
 def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json: bool) -> None:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from concertino.training.routing_explain import TextExplanation
     from concertino.training.routing_fit import OutcomeReport
     from concertino.training.routing_left_out import LeftOut
+    from concertino.training.routing_own import OwnReport
+    from concertino.training.routing_own_figures import OwnFigures
+    from concertino.training.routing_own_judge import JudgedExamples
 
 
 def report(found: "Report", wrong: int) -> str:
@@ -71,6 +74,51 @@ def outcomes(found: "OutcomeReport") -> str:
         for item in found.curves
     ]
     return "\n".join(lines)
+
+
+def own(found: "OwnReport") -> str:
+    """`fit --examples`: what was chosen, and figures of the parts."""
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in found.measures.items()) or "nothing to measure them on"
+    kept = " + ".join(found.kept) or "none"
+    lines = [
+        ", ".join(f"{part} {count}" for part, count in found.rows.items()) + f" rows, {len(found.domains)} domains",
+        f"chosen: {found.method}, encoder {found.setting.encoder}, number {found.setting.number:g}, "
+        + (f"{found.setting.pieces} pieces a domain" if found.setting.pieces else "finer labels"),
+        f"nobody's is told by {kept}; AUROC on held rows: {scores}",
+        f"temperature {found.temperature:g}, threshold {found.threshold:g}",
+    ]
+    if found.stand_ins:
+        lines.append("too few rows are nobody's: domains that were left out stood in for them")
+    lines += _own_lines("calibration", found.calibration)
+    if found.test is not None:
+        lines += _own_lines("test", found.test)
+    lines.append(
+        f"one decision {found.latency.p50_ms:.1f} ms, p99 {found.latency.p99_ms:.1f}; {found.bytes_on_disk} bytes"
+    )
+    return "\n".join(lines)
+
+
+def judged(found: "JudgedExamples", wrong: int) -> str:
+    """`evaluate --examples`: figures, and the surest mistakes."""
+    lines = _own_lines(found.name, found.figures)
+    if wrong and found.wrong:
+        lines.append(f"the surest of {len(found.wrong)} mistakes")
+    for item in found.wrong[:wrong]:
+        text = " ".join(item.text.split())[:90]
+        lines.append(f"  {item.label:>16} -> {item.chosen:<16} {item.confidence:.2f}  {text}")
+    lines.append(f"one decision {found.latency.p50_ms:.1f} ms, p99 {found.latency.p99_ms:.1f}")
+    return "\n".join(lines)
+
+
+def _own_lines(name: str, part: "OwnFigures") -> list[str]:
+    return [
+        f"{name}: {part.rows} rows that are somebody's, {part.outside} that are nobody's",
+        f"  accuracy {part.accuracy:.3f}  right {part.right:.3f}  coverage {part.coverage:.3f}"
+        f"  right where not abstained {part.selective_accuracy:.3f}  nobody's refused {part.refused:.3f}",
+        f"  macro-F1 {part.macro_f1:.3f}  ECE {part.ece:.3f}  OOD AUROC {part.ood_auroc:.3f}"
+        f" (by confidence {part.confidence_auroc:.3f})",
+        "  recall: " + ", ".join(f"{label} {value:.3f}" for label, value in part.recall.items()),
+    ]
 
 
 def proposals(found: "list[Proposal]") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from concertino.router.alternatives import LogisticRouter
 from concertino.router.linear import LinearRouter, conversation_texts
 from concertino.types import Message, Ranking
 
@@ -45,7 +46,7 @@ def _log_odds(chance: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def explain(router: LinearRouter, conversation: Sequence[Message]) -> Explanation:
+def explain(router: LinearRouter | LogisticRouter, conversation: Sequence[Message]) -> Explanation:
     """The ranking of a conversation, and by occlusion (Zeiler and Fergus 2014) what each word of the user's last turn
     adds to the domain that is likeliest for that turn."""
     ranking = router.rank([conversation])[0]
@@ -55,7 +56,7 @@ def explain(router: LinearRouter, conversation: Sequence[Message]) -> Explanatio
     rows = router.probabilities([text, *without])
     order = np.argsort(-rows[0], kind="stable")
     odds = _log_odds(rows[:, order[0]])
-    classes = router.manifest.classes
+    classes = router.domains
     return Explanation(
         ranking,
         classes[order[0]],

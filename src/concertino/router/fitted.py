@@ -1,7 +1,9 @@
 """A folder that `concertino router fit` wrote: a router that stands on vectors, its manifest, and their check."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -9,14 +11,16 @@ import numpy as np
 from concertino.errors import ConfigurationError
 from concertino.router import linear
 from concertino.router.encoder import Encoder
+from concertino.router.novelty import FEATURES, Novelty
 from concertino.router.outcomes import OutcomeModel, make_model
 from concertino.router.published import open_published, published_sha256
 
 MANIFEST = "fitted.json"
 ARRAYS = "arrays.npz"
 DOMAINS, OUTCOMES = "domains", "outcomes"
-HEAD, BASE = "head", "base"
-"""Whose encoder made the vectors: the tuned one of the linear head, or the untuned one of the description tier."""
+HEAD, BASE, BOTH = "head", "base", "head+base"
+"""Whose encoder made the vectors: the tuned one of the linear head, the untuned one of the description tier, or both
+side by side."""
 
 
 class FittedManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,24 +39,60 @@ class FittedManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float = 0.0
     rows: int = 0
     """Texts that it was fitted on."""
+    outside: int = 0
+    """How many of them are nobody's."""
+    outside_share: float = 0.0
+    """What share of the requests was taken to be nobody's."""
+    settings: dict[str, float] = {}
+    """What calibration chose: neighbours, clusters, the regression's strength, pieces of a domain."""
     holes: int = 0
     """Cells of the table that nobody measured."""
     data: dict[str, str] = {}
     """File -> SHA-256."""
 
 
+class Vectors(Protocol):
+    """What fitted routers need of an encoder."""
+
+    def whole(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit-length vectors, float32 `[texts, width]`."""
+        ...
+
+
+class JoinedEncoder:
+    """The vectors of several encoders side by side, all of the same weight."""
+
+    def __init__(self, encoders: Sequence[Vectors]) -> None:
+        self._encoders = encoders
+
+    def whole(self, texts: Sequence[str]) -> np.ndarray:
+        """See Vectors."""
+        return joined([encoder.whole(texts) for encoder in self._encoders])
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Unit-length vectors `[texts, width]` side by side, scaled so that their length stays 1."""
+    return np.asarray(np.hstack(parts) / np.sqrt(len(parts)), dtype=np.float32)
+
+
 class Fitted(msgspec.Struct, frozen=True):
     """A verified folder, opened."""
 
     manifest: FittedManifest
-    encoder: Encoder
+    encoder: Vectors
     model: OutcomeModel
+    novelty: Novelty | None
+    """None where nothing was learned of what is nobody's."""
 
 
 def encoder_sha256(name: str) -> str:
-    """SHA-256 of the weights of the encoder `head` or `base`. Raises ConfigurationError for another name."""
-    if name not in (HEAD, BASE):
-        raise ConfigurationError(f"no encoder {name!r}; there are: {HEAD}, {BASE}", param="router.options.weights")
+    """SHA-256 of the weights of an encoder. Raises ConfigurationError for another name, ModelMissing."""
+    if name not in (HEAD, BASE, BOTH):
+        raise ConfigurationError(
+            f"no encoder {name!r}; there are: {HEAD}, {BASE}, {BOTH}", param="router.options.weights"
+        )
+    if name == BOTH:
+        return hashlib.sha256(f"{encoder_sha256(HEAD)} {encoder_sha256(BASE)}".encode()).hexdigest()
     return published_sha256() if name == BASE else digest(linear.SHIPPED / "encoder.onnx")
 
 
@@ -61,6 +101,13 @@ def open_encoder(name: str) -> Encoder:
     if name == BASE:
         return open_published()
     return Encoder(*(linear.SHIPPED / file for file in ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")))
+
+
+def open_vectors(name: str) -> Vectors:
+    """The encoder `head`, `base` or `head+base`. Raises ModelMissing."""
+    if name == BOTH:
+        return JoinedEncoder([open_encoder(HEAD), open_encoder(BASE)])
+    return open_encoder(name)
 
 
 def digest(path: Path) -> str:
@@ -100,10 +147,15 @@ def load_fitted(folder: str | Path | None, method: str) -> Fitted:
     if found != manifest.arrays_sha256:
         raise _refused(folder, f"is damaged: {ARRAYS} has SHA-256 {found}, {MANIFEST} says {manifest.arrays_sha256}")
     if manifest.method != method:
-        raise _refused(folder, f"holds a {manifest.method} router, not {method}")
+        raise ConfigurationError(
+            f"the router in {folder} holds a {manifest.method} router, not {method}; set router.type: "
+            f"{manifest.method}, or make it again with `concertino router fit`",
+            param="router.type",
+        )
     if encoder_sha256(manifest.encoder) != manifest.encoder_sha256:
         raise _refused(folder, "was fitted on the vectors of another encoder than this version's")
-    return Fitted(manifest, open_encoder(manifest.encoder), make_model(method, arrays))
+    novelty = Novelty(arrays) if FEATURES in arrays else None
+    return Fitted(manifest, open_vectors(manifest.encoder), make_model(method, arrays), novelty)
 
 
 def _refused(folder: Path, problem: str) -> ConfigurationError:

@@ -63,6 +63,11 @@ class LinearRouter:
         except Exception as error:  # the three readers share no base class; the hashes were right, so the format is not
             raise ConfigurationError(f"the router weights in {self.folder} cannot be read: {error}") from error
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Of the columns of `probabilities`."""
+        return self.manifest.classes
+
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities, `[texts, classes]`, classes in the manifest's order."""
         if not texts:

@@ -99,10 +99,35 @@ class FactorOutcomes:
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -50, 50))))
 
 
+class LogisticOutcomes:
+    """Multinomial logistic regression over classes that belong to candidates: softmax of `W e + b`, summed by owner.
+
+    A candidate may own several classes: finer labels, or pieces that its texts fall into. Arrays: `weights` `[width,
+    classes]`, `bias` `[classes]` and `owner` `[classes]`, the place of the candidate of each class.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._weights = arrays["weights"].astype(np.float32)
+        self._bias = arrays["bias"].astype(np.float32)
+        owner = arrays["owner"].astype(int)
+        self._sum = np.eye(int(owner.max()) + 1, dtype=np.float32)[owner]
+
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
+        """Of the classes, `[texts, classes]`."""
+        return np.asarray(np.atleast_2d(vectors) @ self._weights + self._bias)
+
+    def predict(self, vectors: np.ndarray) -> np.ndarray:
+        """See OutcomeModel."""
+        logits = self.logits(vectors)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray((powers @ self._sum) / powers.sum(axis=1, keepdims=True))
+
+
 MODELS: dict[str, Callable[[Arrays], OutcomeModel]] = {
     "knn": NeighbourOutcomes,
     "clusters": ClusterOutcomes,
     "matrix-factorisation": FactorOutcomes,
+    "linear": LogisticOutcomes,
 }
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from concertino.config import Settings
+from concertino.router.alternatives import open_linear
 from concertino.router.descriptions import Described, DescriptionTier, Evidence
 from concertino.router.explain import Neighbour, WordWeight, explain
 from concertino.router.fitted import HEAD, open_encoder
-from concertino.router.linear import LinearRouter
 from concertino.training.routing_data import SEEDS, load_splits
 from concertino.types import Message, Ranking, Role
 
@@ -35,10 +35,10 @@ def explain_text(
 ) -> TextExplanation:
     """Explain the head of the configuration (or the shipped one, where another router is configured)."""
     options = settings.router.options if settings.router.type == "linear" else {}
-    router = LinearRouter(**options)
+    router = open_linear(**options)
     conversation = [Message(Role.USER, text)]
     found = explain(router, conversation)
-    known = {*router.manifest.classes}
+    known = {*router.domains}
     cards = [
         card for card in settings.specialists if known.isdisjoint(card.serves) and card.name != settings.router.default
     ]
