@@ -7,6 +7,7 @@ again, a training on a CPU ends with the weights that it would have had.
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,15 @@ class _Run:
         self.state = _State()
 
     @property
+    def groups(self) -> list[str]:
+        """The group of each example, where rows of one group are read together."""
+        return [example.row.group for example in self.examples] if self.plan.group_batches else []
+
+    @property
     def steps_per_epoch(self) -> int:
         batches = -(-len(self.examples) // self.plan.batch)
+        if self.plan.group_batches:
+            batches = sum(-(-count // self.plan.batch) for count in Counter(self.groups).values())
         return -(-batches // (self.plan.accumulate * self.machine.world))
 
     @property
@@ -170,7 +178,8 @@ class _Run:
         epoch, place = divmod(step, self.steps_per_epoch)
         lengths = [len(example.ids) for example in self.examples]
         size = self.plan.accumulate * self.machine.world
-        chosen = epoch_batches(lengths, self.plan.batch, self.plan.seed, epoch)[place * size : (place + 1) * size]
+        order = epoch_batches(lengths, self.plan.batch, self.plan.seed, epoch, self.groups)
+        chosen = order[place * size : (place + 1) * size]
         return [[self.examples[index] for index in batch] for batch in chosen]
 
     def _evaluation_due(self) -> bool:
