@@ -1,8 +1,8 @@
 """The language-model tier: asked about requests that the tiers before it are unsure of, it reads what the cards say.
 
 It is a skill like any other (`router.language.skill`), made by the factory; who answers is one letter, decoded under a
-grammar, with its probability among the letters of this team. A model reads the request, so it is asked only where policy
-lets the skill's specialist see that. Where it cannot be asked, or takes too long, the ranking stands.
+grammar, with its probability among the letters of this team. A model reads the request, so it is asked only where
+policy lets the skill's specialist see that. Where it cannot be asked, or takes too long, the ranking stands.
 """
 
 import asyncio
