@@ -170,7 +170,8 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
             f"router.options: {error}. docs/routing.md lists them.", param="router.options"
         ) from error
     newcomers = find_newcomers(pool, router, settings.router.descriptions)
-    second_look = SecondLook(pool, settings) if settings.router.language.skill else None
+    described = newcomers.domains if newcomers else ()
+    second_look = SecondLook(pool, settings, described) if settings.router.language.skill else None
     if settings.router.conversations:
         router = ConversationRouter(router, settings.router.hand_over_price)
     return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router, newcomers, second_look)

@@ -8,7 +8,7 @@ policy lets the skill's specialist see that. Where it cannot be asked, or takes 
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct, structs
 
@@ -23,6 +23,9 @@ from concertino.types import Chunk, Message, Ranking, Tier, Verdict
 
 log = logging.getLogger("concertino.orchestrator")
 
+LIKELY = 0.1
+"""From this probability on a specialist that only its description tells of is asked about, however sure the router is of
+another: the router does not know it."""
 _AT_ONCE = 2
 """Requests that are asked about together; an engine of llama.cpp has few places, and answers need them."""
 
@@ -38,7 +41,8 @@ class Member(Struct, frozen=True):
 class SecondLook:
     """Asks the skill that `router.language` names. Raises ConfigurationError where it is no chooser."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
+    def __init__(self, pool: Pool, settings: Settings, described: Collection[str] = ()) -> None:
+        """`described` are the domains that the tiers before know from descriptions alone."""
         self.settings: LanguageTierSettings = settings.router.language
         self._default = settings.router.default
         target = find_target(pool, self.settings.skill)
@@ -48,6 +52,7 @@ class SecondLook:
                 f"{LETTERS[-1]}, so it cannot choose among descriptions.",
                 param="router.language.skill",
             )
+        self._described = frozenset(described)
         self._members = _members(settings)
         self._rest = next((card.description for card in settings.specialists if card.name == self._default), "")
         self._turn = asyncio.Semaphore(_AT_ONCE)
@@ -74,8 +79,10 @@ class SecondLook:
 
     def is_due(self, conversation: Sequence[Message], ranking: Ranking, verdict: Verdict) -> bool:
         """Whether this request is asked about: the tiers before are unsure, there are words, and policy allows it."""
+        stranger = max((ranking.scores.get(domain, 0.0) for domain in self._described), default=0.0)
+        unsure = ranking.confidence < self.settings.below or stranger >= LIKELY
         return (
-            ranking.confidence < self.settings.below
+            unsure
             and self.settings.skill.split("/")[0] in verdict.eligible
             and before_tool_loop(conversation) is None
             and reading(conversation) != ""
@@ -128,7 +135,8 @@ class SecondLook:
         known = [name for name in scores if name not in domains]
         told = dict(zip(domains, chances, strict=False))
         for name in domains:
-            scores[name] = share * told[name] + (1 - share) * scores[name] if name in ranking.scores else told[name]
+            strange = name in self._described or name not in scores
+            scores[name] = told[name] if strange else share * told[name] + (1 - share) * scores[name]
         left = sum(ranking.scores[name] for name in known) or 1.0
         for name in known:
             scores[name] = share * rest * ranking.scores[name] / left + (1 - share) * ranking.scores[name]
