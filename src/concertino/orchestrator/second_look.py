@@ -24,8 +24,8 @@ from concertino.types import Chunk, Message, Ranking, Tier, Verdict
 log = logging.getLogger("concertino.orchestrator")
 
 LIKELY = 0.1
-"""From this probability on a specialist that only its description tells of is asked about, however sure the router is of
-another: the router does not know it."""
+"""From this probability on a specialist that only its description tells of is asked about, however sure the router is
+of another: the router does not know it."""
 _AT_ONCE = 2
 """Requests that are asked about together; an engine of llama.cpp has few places, and answers need them."""
 
