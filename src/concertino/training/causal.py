@@ -23,6 +23,7 @@ from concertino.recipe import Method, Recipe
 from concertino.training.causal_data import Example, PromptFormat, epoch_batches, make_examples, supervised_spans
 from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
+from concertino.training.memory import give_back_large_blocks
 from concertino.training.metric import score
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
@@ -66,6 +67,7 @@ def train(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(recipe.training.threads or len(os.sched_getaffinity(0)))
     torch.manual_seed(recipe.training.seed)
+    give_back_large_blocks()
     return _Run(recipe, dataset, base, run_folder, note).train()
 
 
