@@ -45,6 +45,12 @@ def check(settings: Settings, source: str) -> None:
     for setting in ("hand_over_price", "quality_share", "cheap_share"):
         if not 0 <= (share := getattr(settings.router, setting)) <= 1:
             refuse(f"router.{setting}", f"{share} must lie between 0 and 1.")
+    language = settings.router.language
+    for setting in ("below", "weight"):
+        if not 0 <= (share := getattr(language, setting)) <= 1:
+            refuse(f"router.language.{setting}", f"{share} must lie between 0 and 1.")
+    if language.timeout_s <= 0:
+        refuse("router.language.timeout_s", f"{language.timeout_s} must be more than 0.")
     workflow = settings.workflow
     for field_name, one, other in (("planner", "segments", "model"), ("answer", "parts", "composed")):
         if (value := getattr(workflow, field_name)) not in (one, other):

@@ -169,6 +169,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """Rows read at once."""
     accumulate: int = 1
     """Batches per step."""
+    group_batches: bool = False
+    """Causal only: read rows of one group together. What their texts begin with is then read once for the batch."""
     max_tokens: int = 256
     """What is read of a row; longer ones lose their middle (encoder) or are left out (causal)."""
     dropout: float = 0.0
@@ -300,7 +302,7 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
-_LATER: tuple[tuple[str, Any], ...] = (("tests", ""), ("rename", {}), ("precision", "auto"))
+_LATER: tuple[tuple[str, Any], ...] = (("tests", ""), ("rename", {}), ("precision", "auto"), ("group_batches", False))
 """Keys of before which there are recipes and digests, with the value that means what was done then."""
 
 

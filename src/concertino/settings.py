@@ -34,6 +34,19 @@ class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = field(default_factory=dict)
 
 
+class LanguageTierSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The tier that asks a language model about requests that the tiers before it are unsure of."""
+
+    skill: str = ""
+    """`SPECIALIST/SKILL` that chooses among described specialists, such as `general/route`; empty: no such tier."""
+    below: float = 0.5
+    """Asked where the confidence before it is lower than this (0 to 1): more is slower."""
+    weight: float = 0.5
+    """Share of its opinion where the tiers before it know a domain too (0 to 1)."""
+    timeout_s: float = 2.0
+    """When it takes longer than this, the choice of the tiers before it stands."""
+
+
 class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`type` is the name of a `concertino.routers` entry point, `options` are that type's own."""
 
@@ -53,6 +66,8 @@ class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     descriptions: str = ""
     """Folder with weights of the tier that reads descriptions (`concertino router train-descriptions`); empty: those of
     the package."""
+    language: LanguageTierSettings = LanguageTierSettings()
+    """The language-model tier."""
 
 
 class WorkflowSettings(Struct, frozen=True, forbid_unknown_fields=True):

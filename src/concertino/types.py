@@ -28,6 +28,8 @@ class Tier(StrEnum):
     """The linear head was sure."""
     DESCRIPTIONS = "descriptions"
     """The request fits the description or the examples of a specialist that the head does not know."""
+    LANGUAGE = "language"
+    """The tiers before were unsure, and a language model read the descriptions."""
     DEFAULT = "default"
     """The router was unsure and abstained to the generalist."""
     SEVERAL = "several"

@@ -70,6 +70,32 @@ def train_descriptions(
 
 
 @app.command()
+def teams(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option("--out", help="Folder for teams.jsonl.")] = Path("build/route"),
+    count: Annotated[int, typer.Option("--teams", min=1, help="Invented teams, of 16 questions each.")] = 640,
+    without: Annotated[
+        str, typer.Option("--without", help="CLINC150 domains and classes to leave out, with commas between.")
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the invention.")] = 7,
+) -> None:
+    """Invent teams with questions, which the language-model router (recipes/general/route.yaml) is trained on.
+
+    \b
+    Examples:
+      concertino router teams --data-dir data --out build/route
+      concertino curate recipes/general/route.yaml --data-dir build/route --out build/general/route
+    """
+    from concertino.training.routing_data import load_splits
+    from concertino.training.routing_teams import TeamRecipe, write_teams
+
+    names = [name.strip() for name in without.split(",") if name.strip()]
+    recipe = TeamRecipe(seed=seed, teams=count)
+    asked = write_teams(out, data_dir, load_splits(data_dir, output.say), recipe, names, output.say)
+    output.print_text(f"{out / 'teams.jsonl'}: {asked} questions")
+
+
+@app.command()
 def fit(
     data_dir: Annotated[
         Path | None,

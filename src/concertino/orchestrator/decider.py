@@ -13,6 +13,7 @@ from concertino.errors import BudgetExhausted, ConcertinoError, ConfigurationErr
 from concertino.orchestrator import choice, compound, costs, scope, tradeoff
 from concertino.orchestrator.budgets import Left
 from concertino.orchestrator.newcomers import Newcomers, find_newcomers
+from concertino.orchestrator.second_look import SecondLook
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
 from concertino.router.conversation import ConversationRouter, before_tool_loop
@@ -37,8 +38,9 @@ class Decider:
     """Says who would answer, and why."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, policy: Policy, router: Router, newcomers: Newcomers | None = None
-    ) -> None:
+        self, settings: Settings, pool: Pool, policy: Policy, router: Router, newcomers: Newcomers | None = None,
+        second_look: SecondLook | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.pool = pool
         self.policy = policy
@@ -46,6 +48,8 @@ class Decider:
         self.speeds = Speeds()
         self.newcomers = newcomers
         """Finds the specialists that the router does not know; None where it knows all."""
+        self.second_look = second_look
+        """The language-model tier; None where the team has none."""
         self._turn = asyncio.Semaphore(_READ_AT_ONCE)
 
     def over(self, pool: Pool) -> "Decider":
@@ -84,6 +88,9 @@ class Decider:
                     new if before_tool_loop(conversation) is None else old  # who opened a tool loop keeps it
                     for conversation, old, new in zip(conversations, rankings, refined, strict=True)
                 ]
+            if self.second_look is not None:
+                verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
+                rankings = await self.second_look.refine(self.pool, conversations, rankings, verdicts)
             for place, ranking in zip(open_places, rankings, strict=True):
                 verdict = found[place]
                 assert isinstance(verdict, Verdict)
@@ -183,9 +190,11 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
             f"router.options: {error}. docs/routing.md lists them.", param="router.options"
         ) from error
     newcomers = find_newcomers(pool, router, settings.router.descriptions)
+    described = newcomers.domains if newcomers else ()
+    second_look = SecondLook(pool, settings, described) if settings.router.language.skill else None
     if settings.router.conversations:
         router = ConversationRouter(router, settings.router.hand_over_price)
-    return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router, newcomers)
+    return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router, newcomers, second_look)
 
 
 def specialist_facts(pool: Pool) -> list[SpecialistFacts]:

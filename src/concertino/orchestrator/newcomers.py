@@ -27,6 +27,11 @@ class Newcomers:
         self.tier = DescriptionTier(described, weights=weights or None, home=pool.settings.home_path)
         self._servers = {name: frozenset(card.name for card in found) for name, found in cards.items()}
 
+    @property
+    def domains(self) -> frozenset[str]:
+        """The domains that only descriptions and examples tell of."""
+        return frozenset(self._servers)
+
     def refine(
         self,
         conversations: Sequence[Sequence[Message]],

@@ -177,6 +177,8 @@ class Service:
         with self._held() as (pool, decider):
             started = time.monotonic()
             try:
+                if decider.second_look is not None:
+                    await self.start()  # it chooses with an engine
                 run, reserved = await self._affordable(pool, decider, request_id, request, principal)
             except ConcertinoError as error:
                 await self._record_refusal(request, principal, request_id, error, started)

@@ -7,6 +7,7 @@ again, a training on a CPU ends with the weights that it would have had.
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from concertino.recipe import Method, Recipe
 from concertino.training.causal_data import Example, PromptFormat, epoch_batches, make_examples, supervised_spans
 from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
+from concertino.training.memory import give_back_large_blocks
 from concertino.training.metric import score
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
@@ -65,6 +67,7 @@ def train(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(recipe.training.threads or len(os.sched_getaffinity(0)))
     torch.manual_seed(recipe.training.seed)
+    give_back_large_blocks()
     return _Run(recipe, dataset, base, run_folder, note).train()
 
 
@@ -108,8 +111,15 @@ class _Run:
         self.state = _State()
 
     @property
+    def groups(self) -> list[str]:
+        """The group of each example, where rows of one group are read together."""
+        return [example.row.group for example in self.examples] if self.plan.group_batches else []
+
+    @property
     def steps_per_epoch(self) -> int:
         batches = -(-len(self.examples) // self.plan.batch)
+        if self.plan.group_batches:
+            batches = sum(-(-count // self.plan.batch) for count in Counter(self.groups).values())
         return -(-batches // (self.plan.accumulate * self.machine.world))
 
     @property
@@ -170,7 +180,8 @@ class _Run:
         epoch, place = divmod(step, self.steps_per_epoch)
         lengths = [len(example.ids) for example in self.examples]
         size = self.plan.accumulate * self.machine.world
-        chosen = epoch_batches(lengths, self.plan.batch, self.plan.seed, epoch)[place * size : (place + 1) * size]
+        order = epoch_batches(lengths, self.plan.batch, self.plan.seed, epoch, self.groups)
+        chosen = order[place * size : (place + 1) * size]
         return [[self.examples[index] for index in batch] for batch in chosen]
 
     def _evaluation_due(self) -> bool:

@@ -182,17 +182,34 @@ def supervised_spans(examples: Sequence[Example], format_: PromptFormat, shown: 
     return lines
 
 
-def epoch_batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    lengths: Sequence[int], size: int, seed: int, epoch: int, groups: Sequence[str] = ()
+) -> list[list[int]]:
     """The batches of an epoch, as indexes: shuffled, with neighbours in length put together, and shuffled again.
 
+    With `groups`, one for each length, the rows of a group are put together instead, and a batch has one group's rows.
     The order depends on `seed` and `epoch` alone, so that a resumed training sees what it would have seen.
     """
     draw = random.Random(f"{seed}/{epoch}")  # noqa: S311 - sampling, not secrets
+    if groups:
+        return _grouped_batches(lengths, groups, size, draw)
     order = list(range(len(lengths)))
     draw.shuffle(order)
     batches = []
     for start in range(0, len(order), _WINDOW * size):
         window = sorted(order[start : start + _WINDOW * size], key=lambda index: lengths[index])
         batches += [window[place : place + size] for place in range(0, len(window), size)]
+    draw.shuffle(batches)
+    return batches
+
+
+def _grouped_batches(lengths: Sequence[int], groups: Sequence[str], size: int, draw: random.Random) -> list[list[int]]:
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    batches = []
+    for indexes in members.values():
+        indexes.sort(key=lambda index: (lengths[index], draw.random()))
+        batches += [indexes[start : start + size] for start in range(0, len(indexes), size)]
     draw.shuffle(batches)
     return batches

@@ -37,6 +37,8 @@ class Words(Struct, frozen=True, forbid_unknown_fields=True):
     subjects: dict[str, str]
     sources: dict[str, str]
     domains: dict[str, DomainWords]
+    classes: dict[str, tuple[str, ...]]
+    """The router's own classes, each described in several ways; those of `general` say what is left over."""
 
 
 class Topic(Struct, frozen=True):

@@ -1,0 +1,186 @@
+"""The language-model tier is asked where the router is unsure, within policy, and never stands in the way."""
+
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from concertino.backends.base import Generation
+from concertino.config import build
+from concertino.errors import ConfigurationError
+from concertino.orchestrator.second_look import SecondLook
+from concertino.orchestrator.service import Service
+from concertino.router.language import LETTERS
+from concertino.types import Chunk, FinishReason, Message, Principal, Role, Tier, TokenLogprob, TopLogprob, Usage
+from tests.orchestrator.workflows import Saying, ask, make_service
+from tests.teams import echo_team
+
+ROUTE = {
+    "name": "route",
+    "description": "Who answers.",
+    "instruction": "Answer with a letter.",
+    "labels": list(LETTERS),
+    "max_tokens": 2,
+}
+LANGUAGE = {"skill": "general/route", "below": 0.5}
+
+
+def cards() -> list[dict[str, Any]]:
+    team: list[dict[str, Any]] = echo_team()["specialists"]
+    team[0]["skills"] = [ROUTE]
+    return team
+
+
+class Choosing(Saying):
+    """Answers with the letters' log-probabilities that a test wants, `A` first."""
+
+    chances: tuple[float, ...] = (0.1, 0.6, 0.1, 0.1, 0.1)
+
+    async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
+        if not generation.sampling.logprobs:
+            async for chunk in super().generate(generation):
+                yield chunk
+            return
+        self.asked.append((self.who, generation))
+        if self.fails:
+            raise ConnectionError("not an error of the project's")
+        top = tuple(TopLogprob(letter, math.log(p)) for letter, p in zip(LETTERS, self.chances, strict=False))
+        best = max(top, key=lambda one: one.logprob)
+        yield Chunk(text=best.token, logprobs=(TokenLogprob(best.token, best.logprob, top),))
+        yield Chunk(finish_reason=FinishReason.STOP, usage=Usage(10, 1, 2))
+
+
+@pytest.fixture
+def asked() -> list[tuple[str, Generation]]:
+    return []
+
+
+@pytest.fixture
+def service(tmp_path: Path, asked: list[tuple[str, Generation]]) -> Service:
+    made = make_service(tmp_path, asked, specialists=cards(), router={"language": LANGUAGE})
+    pool = made.pool
+    chooser = Choosing("general", asked)
+    pool.backends["general"] = chooser
+    pool._specialists["general"] = structs.replace(pool.get("general"), backend=chooser)
+    made.decider.second_look = SecondLook(pool, made.settings)
+    return made
+
+
+async def test_an_unsure_request_is_decided_by_the_descriptions(
+    service: Service, asked: list[tuple[str, Generation]]
+) -> None:
+    decision = await service.decide(ask("who deals with zorbs?"))
+    assert (decision.specialist, decision.tier) == ("legal", Tier.LANGUAGE)
+    assert "general/route" in decision.reason
+    assert "unsure (0.20)" in decision.reason
+    text = asked[0][1].messages[-1].text
+    assert text.splitlines()[0] == "A: Questions about code."
+    assert text.splitlines()[4] == "E: none of the above. Questions about general."
+    assert text.endswith("Request: who deals with zorbs?")
+    assert asked[0][1].grammar == 'root ::= "A" | "B" | "C" | "D" | "E"'
+
+
+async def test_a_sure_request_pays_for_nothing(service: Service, asked: list[tuple[str, Generation]]) -> None:
+    decision = await service.decide(ask("how do I sort this in python?"))
+    assert (decision.specialist, decision.tier) == ("code", Tier.LINEAR)
+    assert asked == []
+
+
+async def test_none_of_them_is_the_default_specialist(service: Service) -> None:
+    chooser = service.pool.backends["general"]
+    assert isinstance(chooser, Choosing)
+    chooser.chances = (0.02, 0.02, 0.02, 0.02, 0.92)
+    decision = await service.decide(ask("who deals with zorbs?"))
+    assert (decision.specialist, decision.tier) == ("general", Tier.LANGUAGE)
+
+
+async def test_who_may_not_see_a_request_is_not_asked_about_it(
+    service: Service, asked: list[tuple[str, Generation]]
+) -> None:
+    text = "zorbs: patient Jane Roe, born 1961-04-02, MRN 445566, has chest pain"
+    decision = await service.decide(ask(text))
+    assert decision.verdict.facts.health_data
+    assert "general" not in decision.verdict.eligible
+    assert asked == []
+
+
+async def test_only_who_is_eligible_stands_in_the_question(
+    service: Service, asked: list[tuple[str, Generation]]
+) -> None:
+    policy = structs.replace(service.settings.policy, tenants={"guests": ("general", "finance", "code")})
+    service.decider.policy._settings = policy
+    decision = await service.decide(ask("who deals with zorbs?"), Principal(tenant="guests"))
+    assert decision.specialist == "finance"
+    assert "legal" not in asked[0][1].messages[-1].text
+
+
+async def test_where_it_fails_the_first_choice_stands(service: Service) -> None:
+    chooser = service.pool.backends["general"]
+    assert isinstance(chooser, Choosing)
+    chooser.chances = ()
+    chooser.fails = False
+
+    async def refuse(_: Generation) -> AsyncIterator[Chunk]:
+        yield Chunk(text="A", finish_reason=FinishReason.STOP)
+
+    chooser.generate = refuse  # type: ignore[method-assign, assignment]
+    decision = await service.decide(ask("who deals with zorbs?"))
+    assert (decision.specialist, decision.tier) == ("general", Tier.DEFAULT)
+    assert "general/route failed (backend_error)" in decision.reason
+
+
+async def test_a_slow_one_is_not_waited_for(service: Service, asked: list[tuple[str, Generation]]) -> None:
+    second = service.decider.second_look
+    assert second is not None
+    second.settings = structs.replace(second.settings, timeout_s=0.01)
+    chooser = service.pool.backends["general"]
+
+    async def never(_: Generation) -> AsyncIterator[Chunk]:
+        import asyncio
+
+        await asyncio.sleep(30)
+        yield Chunk(text="A")
+
+    chooser.generate = never  # type: ignore[method-assign, assignment]
+    decision = await service.decide(ask("who deals with zorbs?"))
+    assert decision.specialist == "general"
+    assert "took too long" in decision.reason
+
+
+async def test_words_are_needed(service: Service, asked: list[tuple[str, Generation]]) -> None:
+    await service.decide(ask("?!"))
+    assert asked == []
+
+
+async def test_a_follow_up_is_read_with_the_turns_before_it(
+    service: Service, asked: list[tuple[str, Generation]]
+) -> None:
+    before = (Message(Role.USER, "tell me of zorbs"), Message(Role.ASSISTANT, "They are round."))
+    await service.decide(ask("and the blue ones?", *before))
+    assert asked[0][1].messages[-1].text.endswith("Request: tell me of zorbs and the blue ones?")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ({"skill": "general/rout"}, "Did you mean 'general/route'"),
+        ({"skill": "general"}, "is no skill; give SPECIALIST/SKILL"),
+        ({"skill": "legal/overruling"}, "does not answer with the letters A to L"),
+    ],
+)
+def test_a_wrong_skill_is_refused(tmp_path: Path, language: dict[str, str], said: str) -> None:
+    team = cards()
+    settings = build(echo_team(home=str(tmp_path), specialists=team, router={"language": language}), "a test")
+    from concertino.orchestrator.decider import engineless
+
+    with pytest.raises(ConfigurationError, match=said):
+        engineless(settings)
+
+
+@pytest.mark.parametrize(("name", "value"), [("below", 1.5), ("weight", -0.1), ("timeout_s", 0)])
+def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"router.language.{name}"):
+        build(echo_team(router={"language": {"skill": "general/route", name: value}}), "a test")
