@@ -14,6 +14,7 @@ _ORDER = (
     "GatewaySettings",
     "BackendSettings",
     "RouterSettings",
+    "LanguageTierSettings",
     "WorkflowSettings",
     "PolicySettings",
     "AuditSettings",

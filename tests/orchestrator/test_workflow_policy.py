@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from concertino.backends.base import Generation
 from concertino.errors import ConcertinoError
-from concertino.types import PartState, Principal, Verdict
+from concertino.types import PartState, Principal, Role, Verdict
 from tests.orchestrator.workflows import ask, make_service
 from tests.teams import DOMAINS
 
@@ -75,7 +75,8 @@ class Case:
 
 
 def everything(generation: Generation) -> str:
-    return "\n".join(message.text for message in generation.messages)
+    """All that callers and other parts had a say in: system messages are cards' and the planner's own words."""
+    return "\n".join(message.text for message in generation.messages if message.role is not Role.SYSTEM)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
