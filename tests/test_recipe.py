@@ -57,5 +57,8 @@ def test_a_key_that_is_used_is_part_of_the_digest(tmp_path: Path) -> None:
     before = load(tmp_path, data={"sources": [sources]})
     for changed in ({"tests": "{test}\n"}, {"rename": {"a": "b"}}):
         assert load(tmp_path, data={"sources": [sources | changed]}).data_digest != before.data_digest
+    small = load(tmp_path, data={"sources": [sources]}, training={"engine": "causal", "export_rank": 4})
+    assert small.training_digest != before.training_digest
+    assert small.steps_digest == before.steps_digest == before.training_digest
     exact = load(tmp_path, data={"sources": [sources]}, training={"engine": "causal", "precision": "fp32"})
     assert exact.training_digest != before.training_digest

@@ -72,6 +72,22 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
     assert told["recipe_digest"] == tiny.recipe(epochs=10).training_digest
 
 
+def test_an_adapter_is_written_at_another_rank_without_training_again(folder: Path) -> None:
+    from concertino.datasets.folder import open_dataset
+    from concertino.training.causal import train
+
+    data = open_dataset(folder / "data")
+    train(tiny.recipe(epochs=3), data, folder / "base.gguf", folder / "run")
+    whole = read_adapter(folder / "run" / "adapter")
+    notes: list[str] = []
+    result = train(tiny.recipe(epochs=3, export_rank=2), data, folder / "base.gguf", folder / "run", notes.append)
+    small = read_adapter(folder / "run" / "adapter")
+    assert not any("step" in note and "loss" in note for note in notes)
+    assert any("cut to rank 2" in note for note in notes)
+    assert (small.rank, small.alpha / small.rank) == (2, whole.alpha / whole.rank)
+    assert result.agreement is not None and result.agreement >= 0.9
+
+
 @pytest.mark.timeout(1200)  # whole processes, on a machine that may be busy
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Path) -> None:
     settings = ("dropout=0.1", "epochs=6", "accumulate=2", "evaluate_steps=4")

@@ -231,6 +231,21 @@ def test_peft_reads_what_was_exported(base: Any, tmp_path: Path) -> None:
         assert torch.allclose(theirs(input_ids=ids).logits, base.model(input_ids=ids).logits, atol=1e-3)
 
 
+def test_a_cut_adapter_is_the_nearest_of_its_rank(base: Any) -> None:
+    import torch
+
+    from concertino.training.lora import cut_to, shortened
+
+    weights = trained(base)
+    whole, small = shortened(cut_to(weights, 4), 4), shortened(cut_to(weights, 2), 2)
+    for name in {name.rpartition(".")[0] for name in weights}:
+        product = weights[f"{name}.B"] @ weights[f"{name}.A"]
+        assert torch.allclose(whole[f"{name}.B"] @ whole[f"{name}.A"], product, atol=1e-4)
+        assert small[f"{name}.A"].shape[0] == small[f"{name}.B"].shape[1] == 2
+        lost = torch.linalg.norm(product - small[f"{name}.B"] @ small[f"{name}.A"])
+        assert torch.allclose(lost, torch.linalg.svdvals(product)[2:].norm(), atol=1e-4)
+
+
 def test_an_adapter_that_llama_cpp_serves_otherwise_is_not_exported(base: Any, tmp_path: Path) -> None:
     from concertino.models.adapters import AdapterManifest
     from concertino.training.causal_check import Asked

@@ -105,7 +105,7 @@ class _Run:
         optimizer = make_optimizer([p for p in trainee.parameters() if p.requires_grad], self.plan)
         self.trainee, self.optimizer = self.machine.place(trainee, optimizer)
         self.parameters = [p for p in self.trainee.parameters() if p.requires_grad]
-        identity = f"{recipe.training_digest} {dataset.manifest.content} {loaded.sha256} {self.machine.world}"
+        identity = f"{recipe.steps_digest} {dataset.manifest.content} {loaded.sha256} {self.machine.world}"
         self.checkpoints = Checkpoints(folder / "checkpoints", self.plan.checkpoint_steps, identity, self.note)
         self.best_weights: dict[str, Any] | None = None
         self.state = _State()
@@ -282,12 +282,21 @@ class _Run:
     # The end
 
     def _finish(self) -> TrainingResult:
-        from concertino.training.lora import weights_of
+        from concertino.training.lora import cut_to, put_weights, shortened, weights_of
 
+        best, rank = self.state.best, self.plan.rank
+        if 0 < self.plan.export_rank < rank:
+            rank = self.plan.export_rank
+            put_weights(self.branches, cut_to(weights_of(self.branches), rank))
+            if self.dev:
+                best = score(self.recipe.evaluation.metric, self._say([row.text for row in self.dev]), self.dev)
+                self.note(
+                    f"cut to rank {rank}: dev {self.recipe.evaluation.metric} {best:.3f}, {self.state.best} before"
+                )
         # Asked by every process: where the model is sharded, all of them are needed to answer.
         asked = self._ask() if self.base.gguf is not None else []
-        weights = weights_of(self.branches)
-        agreement = self._export(weights, asked) if self.machine.first else None
+        weights = shortened(weights_of(self.branches), rank)
+        agreement = self._export(weights, asked, rank) if self.machine.first else None
         state = self.state
         result = TrainingResult(
             name=self.recipe.name,
@@ -302,7 +311,7 @@ class _Run:
             tokens=state.tokens,
             seconds=round(state.seconds, 1),
             metric=self.recipe.evaluation.metric,
-            best_dev=state.best,
+            best_dev=best,
             best_step=state.best_step or state.step,
             threads=_threads(self.plan.threads),
             rows=len(self.examples),
@@ -326,15 +335,15 @@ class _Run:
             asked.append(Asked(text, self.format.encode(text), [*ids, *ended], self.format.decode(ids)))
         return asked
 
-    def _export(self, weights: dict[str, Any], asked: Sequence[Any]) -> float | None:
+    def _export(self, weights: dict[str, Any], asked: Sequence[Any], rank: int) -> float | None:
         from concertino.training.causal_export import export
 
         manifest = AdapterManifest(
             engine=self.plan.engine.value,
             base=self.plan.base,
             base_sha256=self.base.sha256,
-            rank=self.plan.rank,
-            alpha=self.alpha,
+            rank=rank,
+            alpha=self.alpha * rank / self.plan.rank,
             labels=self.skill.labels,
             max_tokens=self.plan.max_tokens,
         )

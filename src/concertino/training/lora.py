@@ -116,6 +116,32 @@ def put_weights(branches: dict[str, LoraLinear], weights: dict[str, torch.Tensor
             parameter.copy_(_like(parameter, weights[name].to(parameter.device, parameter.dtype)))
 
 
+def cut_to(weights: dict[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
+    """The nearest matrices of `rank` (Eckart and Young 1936): of each product B A the largest singular values stay.
+
+    Shapes stay too: rows of A and columns of B beyond `rank` are zero.
+    """
+    cut = {}
+    for name in sorted({name.rpartition(".")[0] for name in weights}):
+        a, b = weights[f"{name}.A"], weights[f"{name}.B"]
+        left, inner_left = torch.linalg.qr(b)
+        right, inner_right = torch.linalg.qr(a.t())
+        u, values, v = torch.linalg.svd(inner_left @ inner_right.t())
+        root = values.sqrt()
+        root[rank:] = 0.0
+        cut[f"{name}.A"] = (root[:, None] * v) @ right.t()
+        cut[f"{name}.B"] = (left @ u) * root
+    return cut
+
+
+def shortened(weights: dict[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
+    """The first `rank` rows of each A and columns of each B."""
+    return {
+        name: (matrix[:rank] if name.endswith(".A") else matrix[:, :rank]).contiguous()
+        for name, matrix in weights.items()
+    }
+
+
 def _shape(matrices: dict[str, Any], name: str) -> str:
     return "x".join(map(str, matrices[name].shape)) if name in matrices else "absent"
 
