@@ -26,6 +26,7 @@ BASES = ("echo-model", "other-model")
 PROGRAMS = structs.replace(
     RECIPE, free_text=True, evaluation=EvaluationPlan(metric=Metric.TESTS, generalist_rows=4, selection_rows=2)
 )
+VALUES = structs.replace(PROGRAMS, evaluation=structs.replace(PROGRAMS.evaluation, metric=Metric.VALUES))
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +105,17 @@ def test_programs_are_judged_by_their_tests_and_the_report_says_how_they_ended(t
     assert "<script" not in page
     _, body = page.split("<body>")
     ElementTree.fromstring("<body>" + body.split("</body>")[0].replace("<br>", " ") + "</body>")  # every tag is closed
+
+
+def test_of_values_the_report_says_how_much_of_them_was_right(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    right, half = Row("right", "2019; 2018", answer="2018; 2019"), Row("half", "2016; 2015", answer="2015; 2014")
+    others = {part: [Row(part, f"a {part} text", answer="7")] for part in ("train", "dev")}
+    write_dataset(tmp_path / "data", **others, calibration=[], test=[right, half])
+    report = measured(tmp_path, VALUES)
+    assert [(found.value, found.values_f1) for found in report.runners] == [(0.5, 0.75)] * 2
+    for page in ("report.md", "report.html"):
+        assert "F1 of its values: 75.0%." in (tmp_path / "out/evaluation" / page).read_text("utf-8")
 
 
 def test_a_second_evaluation_asks_nothing_again(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from concertino.datasets.folder import Row
-from concertino.evaluation.metrics import is_right, macro_f1, reliability, risk_coverage
+from concertino.evaluation.metrics import is_right, macro_f1, mean_values_f1, reliability, risk_coverage
 from concertino.recipe import Metric
 
 
@@ -37,6 +37,12 @@ def test_values_are_right_however_they_are_written() -> None:
     row = Row("1", "text", answer="= (3-2)/2*100 percent")
     assert is_right(row, "50 percent", Metric.VALUES) and is_right(row, "= 50-0 percent", Metric.VALUES)
     assert not is_right(row, "50", Metric.VALUES) and not is_right(row, None, Metric.VALUES)
+
+
+def test_half_of_the_values_is_half_of_an_f1_and_a_format_failure_is_none() -> None:
+    pytest.importorskip("scipy")
+    rows = [Row("1", "t", answer="2018; 2019"), Row("2", "t", answer="5 percent"), Row("3", "t", answer="7")]
+    assert mean_values_f1(rows, ["2019", "= 0.05", None]) == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
 def test_macro_f1_is_scikit_learn_s() -> None:

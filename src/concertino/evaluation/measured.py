@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from concertino.config import Price
 from concertino.datasets.folder import Row
 from concertino.evaluation.calibration import Scores
-from concertino.evaluation.metrics import macro_f1, risk_coverage, statistics_of
+from concertino.evaluation.metrics import macro_f1, mean_values_f1, risk_coverage, statistics_of
 from concertino.evaluation.results import Comparison, Confusion, Kind, LabelResult, Pair, RunnerResult
 from concertino.evaluation.running import Prediction
 from concertino.evaluation.statistics import compare, holm, mcnemar, resampled_interval, wilson
@@ -88,6 +88,7 @@ def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> Runner
         aurc=risk_coverage(scores.confidence, scores.right).aurc if scores else None,
         answer_auroc=_number(auroc(scores.confidence, scores.right)) if scores else None,
         outcomes={outcome: count for outcome in Outcome if (count := list(answered.outcomes).count(outcome))},
+        values_f1=mean_values_f1(answered.rows, answered.answers) if metric is Metric.VALUES else None,
     )
 
 

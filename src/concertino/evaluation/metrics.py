@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.datasets.folder import Row
-from concertino.datasets.values import same_values
+from concertino.datasets.values import same_values, values_f1
 from concertino.evaluation.statistics import mean
 from concertino.recipe import Metric
 
@@ -82,6 +82,12 @@ def macro_f1(rows: Sequence[Row], answers: Sequence[str | None], labels: Sequenc
     """Mean F1 over the labels that the rows have."""
     values, figure = statistics_of(rows, answers, [False] * len(rows), Metric.MACRO_F1, labels)
     return float(figure(values.sum(0)[None])[0])
+
+
+def mean_values_f1(rows: Sequence[Row], answers: Sequence[str | None]) -> float:
+    """The mean of `values_f1` over the rows; a format failure counts 0."""
+    pairs = zip(rows, answers, strict=True)
+    return float(np.mean([0.0 if answer is None else values_f1(answer, row.answer) for row, answer in pairs]))
 
 
 def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> RiskCoverage:

@@ -155,11 +155,12 @@ def label_cells(found: LabelResult) -> tuple[str, ...]:
 
 
 def runner_lines(runners: Sequence[RunnerResult]) -> list[str]:
-    """What each runner is, and how the tests of its programs ended."""
+    """What each runner is, what its second figure is, and how the tests of its programs ended."""
     lines = []
     for runner in runners:
         ended = ", ".join(f"{rows} {outcome.replace('_', ' ')}" for outcome, rows in runner.outcomes.items())
-        lines.append(f"{runner.name}: {runner.about}." + (f" Its programs: {ended}." if ended else ""))
+        partly = "" if runner.values_f1 is None else f" F1 of its values: {runner.values_f1:.1%}."
+        lines.append(f"{runner.name}: {runner.about}.{partly}" + (f" Its programs: {ended}." if ended else ""))
     return lines
 
 

@@ -63,6 +63,9 @@ class RunnerResult(Struct, frozen=True):
     """How well its confidence separates right from wrong answers."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """Of programs: how their tests ended -> rows."""
+    values_f1: float | None = None
+    """Of the metric `values`: the mean share of the expected values that an answer has, with words and numbers compared
+    one by one."""
 
 
 class Comparison(Struct, frozen=True):
