@@ -196,6 +196,10 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """0 means the cores that this process may use."""
 
 
+AFTER_MEMBERS = ("members", "lexical")
+"""Keys of `training` that no single member of an encoder adapter depends on."""
+
+
 class EvaluationPlan(Struct, frozen=True, forbid_unknown_fields=True):
     """What the skill is measured against."""
 
@@ -294,6 +298,17 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         answers = (self.instruction, self.labels, self.free_text, self.max_tokens)
         plan = msgspec.structs.replace(training, threads=0)  # how fast is not what
         return _digest(self.name, answers, plan, self.evaluation.metric)
+
+    @property
+    def member_digest(self) -> str:
+        """SHA-256 of what one member of an encoder adapter depends on, beside its seed, the data and the base.
+
+        How many members there are, and what is fitted after them, is not part of it: they need not be trained again.
+        """
+        alone = Training(members=1)
+        after = {name: getattr(alone, name) for name in AFTER_MEMBERS}
+        plan = msgspec.structs.replace(self.training, threads=0, **after)
+        return _digest(self.name, self.labels, plan, self.evaluation.metric)
 
     def card(self, labels: tuple[str, ...]) -> SkillCard:
         """The skill as a prompted model would be given it."""

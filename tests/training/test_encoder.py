@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +11,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from concertino.backends.base import BackendContext, Generation, ModelUse
 from concertino.backends.encoder import EncoderBackend
 from concertino.backends.encoder.session import SHIPPED_GRAPH, SHIPPED_SHAPE, EncoderFiles
+from concertino.config import SkillCard
 from concertino.datasets.folder import Dataset, DatasetManifest, Part, Row, open_dataset, write_manifest, write_rows
 from concertino.errors import ConcertinoError, ConfigurationError, TrainingRefused
+from concertino.models.adapters import file_sha256, read_adapter
 from concertino.recipe import Data, Recipe, Source, Training
+from concertino.registry.version import Figures, Lineage, Version, named
+from concertino.training.lexical import fit_lexical
 from concertino.types import Chunk, Message, Role
 from tests.training.encoders import WORDS, tiny_encoder
 
@@ -28,7 +35,7 @@ torch = pytest.importorskip("torch")
 
 def recipe(**training: object) -> Recipe:
     options: dict[str, Any] = {
-        "epochs": 6,
+        "epochs": 6.0,
         "batch": 8,
         "rank": 4,
         "learning_rate": 5e-3,
@@ -92,6 +99,81 @@ def test_a_trained_adapter_answers_with_the_right_label_and_doubts_what_it_is_no
     assert outside.confidence is not None
     assert all(one is not None and one > outside.confidence for one in sure)
     assert (tmp_path / "run" / "member-0" / "curves.png").is_file()
+
+
+def test_members_that_were_trained_are_not_trained_again_for_more_of_them(tmp_path: Path, base: EncoderFiles) -> None:
+    from concertino.training.encoder import train
+
+    data = dataset(tmp_path / "data")
+    first = train(recipe(members=2), data, base, tmp_path / "two")
+    for number in range(2):
+        shutil.copytree(tmp_path / f"two/member-{number}", tmp_path / f"three/member-{number}")
+    said: list[str] = []
+    result = train(recipe(members=3, lexical=False), data, base, tmp_path / "three", said.append)
+    going_on = [line for line in said if "going on from step" in line]
+    assert len(going_on) == 2
+    assert result.steps == first.steps // 2 * 3
+    two, three = (load_file(tmp_path / f"{run}/adapter/adapter.safetensors") for run in ("two", "three"))
+    assert all(np.array_equal(two[name], three[name]) for name in two if name[0] in "01")
+    assert {name[0] for name in three} == {"0", "1", "2", "s"}
+    shutil.copytree(tmp_path / "two/member-0", tmp_path / "other/member-0")
+    with pytest.raises(TrainingRefused):
+        train(recipe(members=3, rank=2), data, base, tmp_path / "other")
+
+
+def version_of(run: Path, of: Recipe, data: Dataset, folder: Path) -> Path:
+    """A version's folder with the adapter of a run."""
+    shutil.copytree(run / "adapter", folder / "adapter")
+    (folder / "recipe.yaml").write_bytes(msgspec.yaml.encode(of))
+    manifest = read_adapter(folder / "adapter")
+    files = {str(path.relative_to(folder)): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+    version = Version(
+        name=of.name,
+        card=SkillCard("colour", "d", "i"),
+        base=manifest.base,
+        base_sha256=manifest.base_sha256,
+        figures=Figures("accuracy", 1.0, 1.0, 1.0, 1),
+        lineage=Lineage(of.digest, data.manifest.content, "run"),
+        files=files,
+    )
+    (folder / "version.json").write_bytes(msgspec.json.encode(named(version, "now")))
+    return folder
+
+
+def test_members_of_an_earlier_version_are_taken_over(tmp_path: Path, base: EncoderFiles) -> None:
+    from concertino.training.encoder import train
+
+    data = dataset(tmp_path / "data")
+    first = train(recipe(members=1), data, base, tmp_path / "one")
+    version = version_of(tmp_path / "one", recipe(members=1), data, tmp_path / "version")
+    said: list[str] = []
+    result = train(recipe(members=2), data, base, tmp_path / "two", said.append, version)
+    assert [line for line in said if "member 1 of 2: taken over" in line]
+    assert (result.steps, result.members_from[:6]) == (first.steps, "1 of 2")
+    one, two = (load_file(tmp_path / f"{run}/adapter/adapter.safetensors") for run in ("one", "two"))
+    assert all(np.array_equal(one[name], two[name]) for name in one if name.startswith(("0.", "scope.")))
+    assert any(not np.array_equal(two[name], two[f"1.{name[2:]}"]) for name in two if name.startswith("0."))
+    again = train(recipe(members=1), data, base, tmp_path / "again", members_from=version)
+    assert (again.steps, again.best_dev) == (0, first.best_dev)
+    with pytest.raises(TrainingRefused, match="of another recipe"):
+        train(recipe(members=2, rank=2), data, base, tmp_path / "other", members_from=version)
+    with pytest.raises(TrainingRefused, match="of another dataset"):
+        rows = {part: list(data.rows(Part(part)))[1:] for part in ("train", "dev")}
+        train(recipe(members=2), dataset(tmp_path / "less", rows), base, tmp_path / "other", members_from=version)
+    (version / "adapter/adapter.json").write_bytes(b"{}")
+    with pytest.raises(TrainingRefused, match="damaged"):
+        train(recipe(members=2), data, base, tmp_path / "other", members_from=version)
+
+
+def test_the_lexical_half_heeds_class_balance() -> None:
+    pytest.importorskip("sklearn")
+    rows = [(f"plain {word}", (0,)) for word in WORDS] + [(f"{word} odd plain", (1,)) for word in WORDS[:2]]
+    even = np.log(np.full((4, 2), 0.5))
+    dev = [("odd word9", (1,)), ("odd word8", (1,)), ("plain word9", (0,)), ("plain word8", (0,))]
+    fitted = [fit_lexical(rows, dev, even, 2, balance) for balance in (0.0, 1.0)]
+    assert fitted[0] is not None
+    assert fitted[1] is not None
+    assert fitted[1].probabilities("odd word20")[1] > fitted[0].probabilities("odd word20")[1] + 0.1
 
 
 def test_the_served_probabilities_are_those_of_the_trained_model(tmp_path: Path, base: EncoderFiles) -> None:

@@ -15,6 +15,10 @@ def train(
         Path | None, typer.Option("--dataset", help="Folder that `concertino curate` wrote; default: datasets/NAME.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder to write; default: runs/NAME.")] = None,
+    members_from: Annotated[
+        Path | None,
+        typer.Option("--members-from", help="Folder of an earlier version: take its members over, train what is new."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="Processor threads; 0: the recipe's.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -26,6 +30,7 @@ def train(
     \b
     Examples:
       concertino train recipes/finance/sentiment.yaml
+      concertino train recipes/legal/unfair-term.yaml --members-from src/concertino/shipped/legal/unfair-term
       concertino train recipes/code/bash.yaml --dataset datasets/code/bash --out runs/bash-2
     """
     from msgspec import structs
@@ -45,6 +50,7 @@ def train(
         Store(config.load().home_path),
         folder,
         output.say,
+        members_from,
     )
     if as_json:
         output.print_json(result)

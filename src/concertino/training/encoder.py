@@ -21,6 +21,7 @@ from concertino.errors import ConfigurationError, TrainingRefused
 from concertino.models.adapters import AdapterManifest, file_sha256, write_manifest
 from concertino.recipe import Recipe, Training
 from concertino.training.checkpoint import Checkpoints, Note, written_whole
+from concertino.training.earlier import read_members
 from concertino.training.encoder_loop import Example, log_probabilities, steps_of, train_member, value_of
 from concertino.training.lexical import fit_lexical
 from concertino.training.precision import in_bf16
@@ -32,9 +33,16 @@ MAX_SCOPE_ROWS = 1_200
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, base: EncoderFiles, run: Path, note: Note = lambda _: None
+    recipe: Recipe,
+    dataset: Dataset,
+    base: EncoderFiles,
+    run: Path,
+    note: Note = lambda _: None,
+    members_from: Path | None = None,
 ) -> TrainingResult:
     """Train the recipe's adapter on a dataset and write it to `run/adapter`; goes on from checkpoints if there are any.
+
+    `members_from` is the folder of an earlier version, whose members are taken over and not trained again.
 
     Raises TrainingRefused for data that would teach nothing, ConfigurationError without the `train` extra, DiskFull.
     """
@@ -52,23 +60,29 @@ def train(
     _check(rows, labels, dataset)
     _show(dataset, note)
     shape, base_hash, started = read_shape(base.config), file_sha256(base.weights), time.monotonic()
-    identity = f"{recipe.training_digest} {dataset.manifest.content} {base_hash}"
+    identity = f"{recipe.member_digest} {dataset.manifest.content} {base_hash}"
+    earlier = read_members(members_from, recipe, dataset, base_hash) if members_from else None
+    taken = earlier.members if earlier else ()
     arrays: dict[str, np.ndarray] = {}
     trained, logs = [], []
     for member in range(plan.members):
         torch.manual_seed(plan.seed + member)
         alpha = plan.alpha or 2 * plan.rank
         model = model_type(shape, base.weights, len(labels), plan.rank, alpha, plan.dropout, in_bf16(plan.precision))
-        folder = run if plan.members == 1 else run / f"member-{member}"
-        checkpoints = Checkpoints(folder / "checkpoints", plan.checkpoint_steps, identity, note)
         title = recipe.name if plan.members == 1 else f"{recipe.name}, member {member + 1} of {plan.members}"
-        with Progress(title, steps_of(plan, len(rows)), note) as progress:
-            trained.append(
-                train_member(torch, model, recipe, plan.seed + member, rows, dev, folder, checkpoints, progress)
-            )
+        if earlier and member < len(taken):
+            note(f"{title}: taken over from version {earlier.version}")
+            model.take(taken[member])
+        else:
+            folder = run if plan.members == 1 else run / f"member-{member}"
+            checkpoints = Checkpoints(folder / "checkpoints", plan.checkpoint_steps, identity, note)
+            with Progress(title, steps_of(plan, len(rows)), note) as progress:
+                trained.append(
+                    train_member(torch, model, recipe, plan.seed + member, rows, dev, folder, checkpoints, progress)
+                )
         arrays |= {f"{member}.{name}": value for name, value in model.arrays().items()}
         if member == 0:
-            scope = _fit_scope(torch, model, rows, dataset, tokenizer, plan)
+            scope = earlier.scope if earlier else _fit_scope(torch, model, rows, dataset, tokenizer, plan)
             arrays |= scope or {}
         if dev:
             logs.append(log_probabilities(torch, model, dev, plan.batch))
@@ -79,7 +93,9 @@ def train(
             [(row.text, example.target) for row, example in zip(dataset.rows(part), examples, strict=True)]
             for part, examples in ((Part.TRAIN, rows), (Part.DEV, dev))
         )
-        lexical = fit_lexical(texts, dev_texts, np.mean(logs, axis=0) if logs else None, len(labels))
+        lexical = fit_lexical(
+            texts, dev_texts, np.mean(logs, axis=0) if logs else None, len(labels), plan.class_balance
+        )
     if lexical is not None:
         note(f"{recipe.name}: the lexical half weighs {lexical.share}")
         for part_name in ("idf", "weight", "bias"):
@@ -116,9 +132,10 @@ def train(
         seconds=round(time.monotonic() - started, 1),
         metric=recipe.evaluation.metric,
         best_dev=value_of(recipe.evaluation.metric, np.mean(logs, axis=0), dev) if dev else None,
-        best_step=trained[0].best_step,
+        best_step=trained[0].best_step if trained else 0,
         threads=threads,
         rows=len(rows),
+        members_from=f"{len(taken)} of {plan.members} from version {earlier.version}" if earlier else "",
         versions=library_versions("torch", "numpy", "tokenizers"),
     )
     write_result(run, result)

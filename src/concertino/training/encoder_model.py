@@ -4,7 +4,7 @@ The arithmetic is that of `encoder_graph`, batched and padded. Needs torch; impo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +130,14 @@ class EncoderModel(torch.nn.Module):
         found["head.weight"] = self.head.weight.detach().numpy().T
         found["head.bias"] = self.head.bias.detach().numpy()
         return {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in found.items()}
+
+    def take(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Become the member that `arrays` are of."""
+        with torch.no_grad():
+            for name, module in self.linear.items():
+                layer, part = name.split("_")
+                module.A.copy_(torch.from_numpy(arrays[f"layer.{layer}.{part}.A"].astype(np.float32)))
+                module.B.copy_(torch.from_numpy(arrays[f"layer.{layer}.{part}.B"].astype(np.float32)) / module.scale)
+            self.head.weight.copy_(torch.from_numpy(arrays["head.weight"].astype(np.float32).T))
+            self.head.bias.copy_(torch.from_numpy(arrays["head.bias"].astype(np.float32)))
+        self.eval()

@@ -18,11 +18,13 @@ def fit_lexical(
     dev: Sequence[tuple[str, Sequence[int]]],
     encoder: np.ndarray | None,
     labels: int,
+    class_balance: float = 0.0,
 ) -> Lexical | None:
     """Fit on `rows` (texts with numbers of their labels); None where dev is better off without it.
 
     `encoder` holds the encoder's log-probabilities for the dev rows, `[rows, labels]`; the share of the lexical half
     and its penalty are those under which dev's labels are likeliest. A row with several labels trains as its first.
+    Rows weigh their label's number to the power of `-class_balance`, 1 on average.
     """
     if encoder is None or not dev:
         return None
@@ -44,9 +46,10 @@ def fit_lexical(
         return csr_matrix((values, places, ends), shape=(len(texts), BUCKETS))
 
     features, wanted = matrix([text for text, _ in rows]), [right[0] for _, right in rows]
+    weights = np.bincount(wanted)[wanted].astype(float) ** -class_balance
     best: tuple[float, Lexical | None] = (_likelihood(np.exp(encoder), dev), None)
     for strength in STRENGTHS:
-        fitted = LogisticRegression(C=strength, max_iter=200).fit(features, wanted)
+        fitted = LogisticRegression(C=strength, max_iter=200).fit(features, wanted, weights / weights.mean())
         weight, bias = np.zeros((BUCKETS, labels)), np.full(labels, -20.0)
         two = len(fitted.classes_) == 2
         weight[:, fitted.classes_] = np.concatenate([-fitted.coef_, fitted.coef_]).T / 2 if two else fitted.coef_.T

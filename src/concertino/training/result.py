@@ -41,6 +41,8 @@ class TrainingResult(Struct, frozen=True):
     rows: int
     agreement: float | None = None
     """Share of answers that llama.cpp gave as torch did; None for encoders, and for bases without a GGUF file."""
+    members_from: str = ""
+    """How many members of an encoder adapter were taken over from which version, and are not in the counts above."""
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -11,11 +11,19 @@ from concertino.training.checkpoint import Note
 from concertino.training.result import RESULT, TrainingResult, read_result
 
 
-def train(recipe: Recipe, dataset: Dataset, store: Store, run: Path, note: Note = lambda _: None) -> TrainingResult:
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    store: Store,
+    run: Path,
+    note: Note = lambda _: None,
+    members_from: Path | None = None,
+) -> TrainingResult:
     """Train `recipe` on `dataset` into the folder `run`, with the base model from `store`.
 
-    A run folder with a finished training of the same recipe and data is left as it is. Raises TrainingRefused for a
-    folder of another training, ModelMissing, and what the engines raise.
+    `members_from` is the folder of an earlier version of an encoder skill, whose members are taken over. A run folder
+    with a finished training of the same recipe and data is left as it is. Raises TrainingRefused for a folder of
+    another training, ModelMissing, and what the engines raise.
     """
     if dataset.manifest.name != recipe.name:
         raise TrainingRefused(f"{dataset.folder} is the dataset of {dataset.manifest.name}, not of {recipe.name}.")
@@ -31,7 +39,9 @@ def train(recipe: Recipe, dataset: Dataset, store: Store, run: Path, note: Note 
     if recipe.training.engine is Engine.ENCODER:
         from concertino.training.encoder import train as train_encoder
 
-        return train_encoder(recipe, dataset, encoder_files(store, recipe.training.base), run, note)
+        return train_encoder(recipe, dataset, encoder_files(store, recipe.training.base), run, note, members_from)
+    if members_from is not None:
+        raise TrainingRefused("Only encoder adapters have members. Train without --members-from.", param="members_from")
     from concertino.training.causal import train as train_causal
 
     folder = Path(recipe.training.base)
