@@ -13,6 +13,7 @@ import pytest
 from concertino.datasets.folder import Row
 from concertino.errors import ConfigurationError, DiskFull, TrainingRefused
 from concertino.models.adapters import read_adapter
+from concertino.models.store import Store
 from tests.training import tiny
 
 pytest.importorskip("torch")
@@ -31,6 +32,13 @@ settings = dict(pair.split("=") for pair in sys.argv[3:])
 recipe = tiny.recipe(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
 train(recipe, open_dataset(folder / "data"), folder / "base.gguf", folder / sys.argv[2], print)
 """
+
+
+class Tiny(Store):
+    """A store that has the tiny base."""
+
+    def resolve(self, name: str, file: str | None = None, *, verify: bool = False) -> Path:
+        return self.root.parent / "base.gguf"
 
 
 @pytest.fixture
@@ -74,18 +82,22 @@ def test_an_adapter_is_trained_and_served_alike(tmp_path: Path, architecture: st
 
 def test_an_adapter_is_written_at_another_rank_without_training_again(folder: Path) -> None:
     from concertino.datasets.folder import open_dataset
-    from concertino.training.causal import train
+    from concertino.training.train import train
 
-    data = open_dataset(folder / "data")
-    train(tiny.recipe(epochs=3), data, folder / "base.gguf", folder / "run")
-    whole = read_adapter(folder / "run" / "adapter")
+    data, store, run = open_dataset(folder / "data"), Tiny(folder), folder / "run"
+    train(tiny.recipe(epochs=3), data, store, run)
+    whole = read_adapter(run / "adapter")
     notes: list[str] = []
-    result = train(tiny.recipe(epochs=3, export_rank=2), data, folder / "base.gguf", folder / "run", notes.append)
-    small = read_adapter(folder / "run" / "adapter")
+    result = train(tiny.recipe(epochs=3, export_rank=2), data, store, run, notes.append)
+    small = read_adapter(run / "adapter")
     assert not any("step" in note and "loss" in note for note in notes)
     assert any("cut to rank 2" in note for note in notes)
     assert (small.rank, small.alpha / small.rank) == (2, whole.alpha / whole.rank)
     assert result.agreement is not None and result.agreement >= 0.9
+    train(tiny.recipe(epochs=3), data, store, run)
+    assert read_adapter(run / "adapter").files == whole.files
+    with pytest.raises(TrainingRefused, match="another recipe"):
+        train(tiny.recipe(epochs=4), data, store, run)
 
 
 @pytest.mark.timeout(1200)  # whole processes, on a machine that may be busy

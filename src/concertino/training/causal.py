@@ -316,6 +316,7 @@ class _Run:
             threads=_threads(self.plan.threads),
             rows=len(self.examples),
             agreement=agreement,
+            steps_digest=self.recipe.steps_digest,
             versions=library_versions(*PACKAGES),
         )
         if self.machine.first:

@@ -41,6 +41,9 @@ class TrainingResult(Struct, frozen=True):
     rows: int
     agreement: float | None = None
     """Share of answers that llama.cpp gave as torch did; None for encoders, and for bases without a GGUF file."""
+    steps_digest: str = ""
+    """Causal only: digest of the recipe as far as the checkpoints depend on it, so that another rank is written from
+    them."""
     members_from: str = ""
     """How many members of an encoder adapter were taken over from which version, and are not in the counts above."""
     versions: dict[str, str] = field(default_factory=dict)

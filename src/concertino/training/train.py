@@ -22,8 +22,9 @@ def train(
     """Train `recipe` on `dataset` into the folder `run`, with the base model from `store`.
 
     `members_from` is the folder of an earlier version of an encoder skill, whose members are taken over. A run folder
-    with a finished training of the same recipe and data is left as it is. Raises TrainingRefused for a folder of
-    another training, ModelMissing, and what the engines raise.
+    with a finished training of the same recipe and data is left as it is; where only `export_rank` changed, the adapter
+    is written again without training. Raises TrainingRefused for a folder of another training, ModelMissing, and what
+    the engines raise.
     """
     if dataset.manifest.name != recipe.name:
         raise TrainingRefused(f"{dataset.folder} is the dataset of {dataset.manifest.name}, not of {recipe.name}.")
@@ -32,9 +33,14 @@ def train(
         if (done.recipe_digest, done.dataset) == (recipe.training_digest, dataset.manifest.content):
             note(f"{run} holds this training already; nothing to do")
             return done
-        raise TrainingRefused(
-            f"{run} holds a training of another recipe or dataset. Train into another folder with --out, or remove it."
-        )
+        rewritten = recipe.training.engine is Engine.CAUSAL and done.dataset == dataset.manifest.content
+        if not (rewritten and recipe.steps_digest in (done.steps_digest, done.recipe_digest)):
+            raise TrainingRefused(
+                f"{run} holds a training of another recipe or dataset. Train into another folder with --out, or remove "
+                "it."
+            )
+        note(f"{run} holds this training, written at another rank; it is written again from its last checkpoint")
+        (run / RESULT).unlink()
     run.mkdir(parents=True, exist_ok=True)
     if recipe.training.engine is Engine.ENCODER:
         from concertino.training.encoder import train as train_encoder
