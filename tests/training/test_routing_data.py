@@ -9,7 +9,15 @@ import pytest
 
 from concertino.errors import ConfigurationError
 from concertino.training.routing_augment import WRAPPINGS, mistype, vary
-from concertino.training.routing_data import CLASSES, SEEDS, Splits, load_splits, subject_class
+from concertino.training.routing_data import (
+    CLASSES,
+    CONVERSATIONS,
+    SEEDS,
+    Splits,
+    conversation_rows,
+    load_splits,
+    subject_class,
+)
 from concertino.training.routing_overlap import OverlapIndex, normalised
 from concertino.training.routing_tune import SHARES, draw_epoch
 
@@ -59,6 +67,27 @@ def test_the_hand_written_test_questions_are_not_in_the_seeds() -> None:
     assert [row["text"] for row in questions if seeds.overlaps(row["text"])] == []
 
 
+def test_conversations_to_train_on_are_not_those_of_the_benchmark() -> None:
+    path = Path(__file__).parents[2] / "bench" / "conversations.jsonl"
+    judged = [json.loads(line)["turns"] for line in path.read_text("utf-8").splitlines()]
+    opened = OverlapIndex(turns[0]["user"] for turns in judged)
+    lines = [json.loads(line)["turns"] for line in CONVERSATIONS.read_text("utf-8").splitlines()]
+    assert len(lines) >= 190
+    assert [turns[0]["text"] for turns in lines if opened.overlaps(turns[0]["text"])] == []
+
+
+def test_a_later_turn_is_learnt_with_the_turns_on_its_subject() -> None:
+    lines = [json.loads(line)["turns"] for line in CONVERSATIONS.read_text("utf-8").splitlines()]
+    rows = [row for row in conversation_rows() if row.group == "conversation 1"]
+    turns = lines[0]
+    assert rows[0].text == turns[0]["text"]
+    assert rows[1].text == f"{turns[0]['text']}\n{turns[1]['text']}"
+    switch = next(place for place in range(1, len(turns)) if turns[place]["label"] != turns[place - 1]["label"])
+    assert turns[switch]["text"] in [row.text for row in rows]
+    after = [row.text for row in rows if row.text.startswith(turns[switch]["text"])]
+    assert all(turns[0]["text"] not in text for text in after)
+
+
 def test_a_mistyped_text_keeps_its_words_number_and_most_letters() -> None:
     rng = random.Random(1)
     text = "how do I cancel a direct debit before Friday"
@@ -74,6 +103,8 @@ def test_variations_keep_the_text_in_sight() -> None:
     assert any("an earlier turn\n" in one for one in seen)
     assert sum("zebra crossing" in one for one in seen) > 300
     assert max(len(one) for one in seen) > 300
+    after = [vary("zebra crossing", rng, stranger="another matter") for _ in range(400)]
+    assert any(one.startswith("another matter\n") and one.endswith("zebra crossing") for one in after)
 
 
 def test_a_missing_data_folder_is_an_error_that_says_what_to_set(tmp_path: Path) -> None:

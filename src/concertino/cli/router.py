@@ -32,7 +32,7 @@ def train(
     base_model: Base = None,
     out: Annotated[Path, typer.Option("--out", help="Where to write the weights.")] = Path("router-weights"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of sampling and dropout.")] = 7,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the balanced draw.")] = 2,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the balanced draw.")] = 3,
     threads: Annotated[int, typer.Option("--threads", help="Processor threads.")] = 2,
     as_json: AsJson = False,
 ) -> None:

@@ -39,6 +39,12 @@ class State(Struct, frozen=True):
     reason: str
 
 
+def together(before: Sequence[str], text: str) -> str:
+    """A turn with the one that opened the subject, the first of `before`, and the nearest ones."""
+    nearest = before[-NEAREST:] if len(before) <= NEAREST else [before[0], *before[-NEAREST:]]
+    return "\n".join([*nearest, text])
+
+
 class ConversationRouter:
     """Reads the first turn as `router` does, and each later one in the light of those before.
 
@@ -129,9 +135,7 @@ class ConversationRouter:
         return evidence(texts[place], before, list(alone.scores), was.beliefs, alone.scores, together.scores)
 
     def _together(self, before: Sequence[str], text: str) -> Ranking:
-        """The turn read with the one that opened the subject and the nearest ones."""
-        nearest = before[-NEAREST:] if len(before) <= NEAREST else [before[0], *before[-NEAREST:]]
-        return self.router.rank([[_said("\n".join([*nearest, text]))]])[0]
+        return self.router.rank([[_said(together(before, text))]])[0]
 
     def _recall(self, key: bytes) -> State | None:
         with self._lock:

@@ -23,7 +23,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base_sha256: str
     data: dict[str, str]
     """Training set -> SHA-256 of its file."""
-    recipe: dict[str, float]
+    recipe: dict[str, float | str]
     licence: str = "Apache-2.0; tuned from all-MiniLM-L6-v2 (Apache-2.0)"
 
 

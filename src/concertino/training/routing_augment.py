@@ -91,8 +91,12 @@ def mistype(text: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def vary(text: str, rng: random.Random, companion: str | None = None) -> str:
-    """`text` as someone else might have sent it. `companion` is another text of its class, for an earlier turn."""
+def vary(text: str, rng: random.Random, companion: str | None = None, stranger: str | None = None) -> str:
+    """`text` as someone else might have sent it.
+
+    `companion` is another text of its class, `stranger` one of another class, each for earlier turns: what a turn read
+    together with those before it is about is decided by the last one.
+    """
     if rng.random() < 0.12:
         text = mistype(text, rng)
     if rng.random() < 0.15:
@@ -106,4 +110,7 @@ def vary(text: str, rng: random.Random, companion: str | None = None) -> str:
         return f"{text}\n{rng.choice(FOLLOW_UPS)}"
     if roll < 0.23 and companion is not None:
         return f"{companion}\n{text}"
+    if roll < 0.26 and stranger is not None:
+        between = f"{rng.choice(FOLLOW_UPS)}\n" if rng.random() < 0.5 else ""
+        return f"{stranger}\n{between}{text}"
     return text

@@ -2,7 +2,8 @@
 
 Labels come from the set (`legal/*` is legal), from MMLU's subject, from CLINC150's domain, or from the templates of a
 mixed benchmark. Rows are split by group before anything else, so that two rows about one disease, one conversation or
-one exam question never straddle a split. Nothing that appears in `general/mmlu_test.jsonl` is trained on.
+one exam question never straddle a split. A third of `general/mmlu_test.jsonl`, drawn by hash, is an exam for the end:
+nothing that appears in it is trained on.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from concertino.errors import ConfigurationError
+from concertino.router.conversation import together
 from concertino.training.routing_overlap import OverlapIndex, normalised
 
 CLASSES = ("code", "finance", "legal", "medical", "general")
@@ -34,6 +36,8 @@ COMPUTING = frozenset(
 )
 
 SEEDS = Path(__file__).with_name("routing_seeds.jsonl")
+CONVERSATIONS = Path(__file__).with_name("routing_conversations.jsonl")
+"""Conversations written for training, the user's turns each with its class; those of `bench` are others."""
 
 _CODE_TEMPLATE = re.compile(r"^(write a (python )?(function|program)|from typing import|import \w+|def \w+\()", re.I)
 _DOMAIN_WORDS = re.compile(
@@ -67,7 +71,7 @@ class Splits(Struct, frozen=True):
     calibration: tuple[Row, ...]
     test: tuple[Row, ...]
     exam: tuple[Row, ...]
-    """mmlu_test by subject, for one look at the end."""
+    """A third of mmlu_test by subject, for one look at the end."""
     hashes: dict[str, str]
     """SHA-256 of each file read."""
     removed: int
@@ -190,8 +194,13 @@ def _general(folder: _Folder) -> Iterator[Row]:
             yield Row(row["text"], "general", row["text"], "mixed")
 
 
+def _is_exam(question: str) -> bool:
+    """Whether a question of mmlu_test is of the third that is only measured on."""
+    return _digest("exam:" + normalised(question)) % 3 == 0
+
+
 def _exams(folder: _Folder) -> Iterator[Row]:
-    for name in ("general/mmlu_val", "general/mmlu_dev"):
+    for name in ("general/mmlu_val", "general/mmlu_dev", "general/mmlu_test"):
         for row in folder.rows(name):
             label = subject_class(row["subject"])
             yield Row(row["text"], label, row["text"], f"mmlu_{label}")
@@ -216,6 +225,25 @@ def _split_of(group: str) -> Split:
     return Split.TEST if place < 2 else Split.CALIBRATION if place < 4 else Split.TRAIN
 
 
+def conversation_rows() -> list[Row]:
+    """Later turns as a router reads them: with the turn that opened the subject and the nearest before it.
+
+    A turn that changes the subject is a row of its own too, and so is the first one.
+    """
+    rows = []
+    for number, line in enumerate(CONVERSATIONS.read_text("utf-8").splitlines(), 1):
+        turns, opened = json.loads(line)["turns"], 0
+        for place, turn in enumerate(turns):
+            source, group = f"conversation_{turn['label']}", f"conversation {number}"
+            if place:
+                before = [one["text"] for one in turns[opened:place]]
+                rows.append(Row(together(before, turn["text"]), turn["label"], group, source))
+            if not place or turn["label"] != turns[place - 1]["label"]:
+                rows.append(Row(turn["text"], turn["label"], group, source))
+                opened = place
+    return rows
+
+
 def load_splits(data_dir: Path, note: Callable[[str], None] = lambda _: None) -> Splits:
     """Read, label, deduplicate and split the data folder: 80 % train, 10 % calibration, 10 % test by group.
 
@@ -224,7 +252,8 @@ def load_splits(data_dir: Path, note: Callable[[str], None] = lambda _: None) ->
     folder = _Folder(data_dir)
     exam = []
     for record in folder.rows("general/mmlu_test"):
-        exam.append(Row(record["text"], subject_class(record["subject"]), record["text"], "mmlu_test"))
+        if _is_exam(record["text"]):
+            exam.append(Row(record["text"], subject_class(record["subject"]), record["text"], "mmlu_test"))
     index = OverlapIndex(row.text for row in exam)
     parts: dict[Split, list[Row]] = {split: [] for split in Split}
     seen: set[str] = set()
@@ -250,7 +279,9 @@ def load_splits(data_dir: Path, note: Callable[[str], None] = lambda _: None) ->
             removed += 1
         else:
             parts[_split_of(seed.group)].append(seed)
-    folder.hashes["routing_seeds"] = hashlib.sha256(SEEDS.read_bytes()).hexdigest()
+    parts[Split.TRAIN] += [row for row in conversation_rows() if not index.overlaps(row.text)]
+    for name, path in (("routing_seeds", SEEDS), ("routing_conversations", CONVERSATIONS)):
+        folder.hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     note(f"removed {removed} rows that appear in the exam")
     return Splits(
         train=tuple(parts[Split.TRAIN]),
