@@ -33,6 +33,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Where to write the weights.")] = Path("router-weights"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of sampling and dropout.")] = 7,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the balanced draw.")] = 3,
+    members: Annotated[int, typer.Option("--members", help="Trainings whose weights are averaged.")] = 2,
     threads: Annotated[int, typer.Option("--threads", help="Processor threads.")] = 2,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +42,7 @@ def train(
     from concertino.training.routing_tune import Recipe
 
     base = _base_model(base_model)
-    manifest = run(data_dir, base, out, Recipe(seed=seed, epochs=epochs, threads=threads), output.say)
+    manifest = run(data_dir, base, out, Recipe(seed=seed, members=members, epochs=epochs, threads=threads), output.say)
     if as_json:
         output.print_json(manifest)
     else:

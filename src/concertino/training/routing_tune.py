@@ -20,23 +20,28 @@ from concertino.training.routing_data import CLASSES, Row
 
 SHARES: dict[str, dict[str, float]] = {
     "code": {
-        "conversation_code": 0.06, "seeds_code": 0.36, "mmlu_code": 0.16, "nl2bash": 0.12, "mbpp": 0.07, "mixed_code": 0.07,
+        "conversation_code": 0.06,
+        "seeds_code": 0.36, "mmlu_code": 0.16, "nl2bash": 0.12, "mbpp": 0.07, "mixed_code": 0.07,
         "mbpp_solution": 0.06, "nl2bash_command": 0.06, "mbpp_prompt": 0.05, "mmlu_lettered_code": 0.05,
     },
     "finance": {
-        "conversation_finance": 0.06, "seeds_finance": 0.36, "mmlu_finance": 0.18, "banking77": 0.12, "tatqa": 0.09, "tfns": 0.09,
+        "conversation_finance": 0.06,
+        "seeds_finance": 0.36, "mmlu_finance": 0.18, "banking77": 0.12, "tatqa": 0.09, "tfns": 0.09,
         "clinc_banking": 0.07, "mmlu_lettered_finance": 0.05, "tatqa_paragraph": 0.04,
     },
     "legal": {
-        "conversation_legal": 0.06, "seeds_legal": 0.34, "mmlu_legal": 0.23, "cuad": 0.14, "unfair_tos": 0.11, "overruling": 0.10,
+        "conversation_legal": 0.06,
+        "seeds_legal": 0.34, "mmlu_legal": 0.23, "cuad": 0.14, "unfair_tos": 0.11, "overruling": 0.10,
         "mmlu_lettered_legal": 0.08,
     },
     "medical": {
-        "conversation_medical": 0.06, "seeds_medical": 0.32, "mmlu_medical": 0.22, "medquad": 0.14, "mts_dialog": 0.08, "pubmedqa": 0.07,
+        "conversation_medical": 0.06,
+        "seeds_medical": 0.32, "mmlu_medical": 0.22, "medquad": 0.14, "mts_dialog": 0.08, "pubmedqa": 0.07,
         "mmlu_lettered_medical": 0.06, "medquad_answer": 0.05, "mts_note": 0.03, "pubmedqa_context": 0.03,
     },
     "general": {
-        "conversation_general": 0.06, "mmlu_general": 0.30, "seeds_general": 0.20, "mixed": 0.17, "clinc": 0.15, "gsm8k": 0.07,
+        "conversation_general": 0.06,
+        "mmlu_general": 0.30, "seeds_general": 0.20, "mixed": 0.17, "clinc": 0.15, "gsm8k": 0.07,
         "mmlu_lettered_general": 0.07, "user_instructions": 0.04,
     },
 }  # fmt: skip
@@ -161,8 +166,9 @@ def tune(rows: Sequence[Row], base: BaseModel, recipe: Recipe, note: Callable[[s
     """
     members = []
     for number in range(recipe.members):
-        label = f"member {number + 1}, " if recipe.members > 1 else ""
-        members.append(tune_member(rows, base, recipe, number, lambda said, label=label: note(label + said)))
+        if recipe.members > 1:
+            note(f"member {number + 1} of {recipe.members}")
+        members.append(tune_member(rows, base, recipe, number, note))
     return averaged(members)
 
 
