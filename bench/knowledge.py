@@ -214,7 +214,7 @@ def fitted(found: dict[str, list[list[Hit]]]) -> None:
 
 def scope(arguments: argparse.Namespace) -> None:
     from concertino.router.linear import LinearRouter
-    from concertino.training.routing_data import CLASSES, load_splits
+    from concertino.training.routing.data import CLASSES, load_splits
 
     router, rng = LinearRouter(), random.Random(5)
     splits = load_splits(arguments.data_dir, lambda sentence: print(sentence, file=sys.stderr))

@@ -32,9 +32,9 @@ from concertino.recipe import load_recipe
 from concertino.router.language import LETTERS
 from concertino.router.linear import LinearRouter
 from concertino.specialists.pool import Specialist, Target
-from concertino.training.routing_data import CLASSES, Row, load_splits
-from concertino.training.routing_report import read_questions
-from concertino.training.routing_topics import load_clinc, load_words
+from concertino.training.routing.data import CLASSES, Row, load_splits
+from concertino.training.routing.report import read_questions
+from concertino.training.routing.topics import load_clinc, load_words
 
 RECIPE = Path(__file__).parents[1] / "recipes/general/route.yaml"
 SHIPPED = Path(__file__).parents[1] / "src/concertino/shipped/general/route/adapter"

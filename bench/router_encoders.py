@@ -22,10 +22,10 @@ import numpy as np
 
 from concertino.router.encoder import clip, window
 from concertino.router.linear import SHIPPED, LinearRouter
-from concertino.training.routing_data import CLASSES, Row, load_splits
-from concertino.training.routing_export import Precision, write_encoder
-from concertino.training.routing_figures import figures, fit_temperature, fit_threshold
-from concertino.training.routing_tune import draw_epoch
+from concertino.training.routing.data import CLASSES, Row, load_splits
+from concertino.training.routing.export import Precision, write_encoder
+from concertino.training.routing.figures import figures, fit_temperature, fit_threshold
+from concertino.training.routing.tune import draw_epoch
 
 CONTENDERS = ("static", "llamacpp", "onnx_float32", "onnx_int8", "knn", "tuned_int8")
 TITLES = {

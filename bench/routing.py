@@ -31,13 +31,13 @@ from concertino.cli.router_tables import outcomes
 from concertino.router.alternatives import ClusterRouter, KnnRouter
 from concertino.router.fitted import BASE, HEAD, open_encoder
 from concertino.router.linear import LinearRouter
-from concertino.training.routing_augment import OPENINGS, mistype
-from concertino.training.routing_data import CLASSES, Row, load_splits
-from concertino.training.routing_figures import figures, fit_temperature, fit_threshold
-from concertino.training.routing_fit import drawn_rows, fit_domains, fit_outcomes
-from concertino.training.routing_left_out import sampled
-from concertino.training.routing_report import read_questions
-from concertino.training.routing_table import read_outcomes
+from concertino.training.routing.augment import OPENINGS, mistype
+from concertino.training.routing.data import CLASSES, Row, load_splits
+from concertino.training.routing.figures import figures, fit_temperature, fit_threshold
+from concertino.training.routing.fit import drawn_rows, fit_domains, fit_outcomes
+from concertino.training.routing.left_out import sampled
+from concertino.training.routing.report import read_questions
+from concertino.training.routing.table import read_outcomes
 
 QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
 GENERAL = CLASSES.index("general")

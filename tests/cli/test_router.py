@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from concertino.cli.router import app
 from concertino.errors import ConfigurationError, DataRefused
 from tests.teams import echo_team
-from tests.training.own_examples import example_rows, write_rows
+from tests.training.routing.own_examples import example_rows, write_rows
 
 pytestmark = pytest.mark.models
 

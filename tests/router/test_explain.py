@@ -8,8 +8,8 @@ import pytest
 from concertino.errors import ConfigurationError
 from concertino.router.explain import explain
 from concertino.router.linear import LinearRouter
-from concertino.training.routing_data import Row
-from concertino.training.routing_report import details, read_questions, reliability
+from concertino.training.routing.data import Row
+from concertino.training.routing.report import details, read_questions, reliability
 from concertino.types import Message, Role
 
 

@@ -14,8 +14,8 @@ from concertino.router.novelty import (
     measure,
     readable,
 )
-from concertino.training.routing_classes import SHRINKAGE, available, fit_novelty
-from concertino.training.routing_novelty import Held, choose_measures, fit_function, named
+from concertino.training.routing.classes import SHRINKAGE, available, fit_novelty
+from concertino.training.routing.novelty import Held, choose_measures, fit_function, named
 
 RNG = np.random.default_rng(3)
 WIDTH = 6

@@ -10,7 +10,7 @@ from concertino.errors import ConfigurationError
 from concertino.router.alternatives import ClusterRouter, FactorRouter, FittedRouter, KnnRouter, calibrated
 from concertino.router.fitted import ARRAYS, BASE, DOMAINS, HEAD, MANIFEST, OUTCOMES, FittedManifest, write_fitted
 from concertino.router.outcomes import ClusterOutcomes, FactorOutcomes, NeighbourOutcomes, make_model, utility
-from concertino.training.routing_fit import clusters, factors, fit_method, neighbours
+from concertino.training.routing.fit import clusters, factors, fit_method, neighbours
 from concertino.types import Message, Role
 
 NAN = float("nan")

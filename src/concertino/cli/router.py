@@ -10,8 +10,8 @@ from concertino.cli import output, router_tables
 from concertino.cli.session import ConfigOption, JsonOption, given_text
 
 if TYPE_CHECKING:
-    from concertino.training.routing_examples import Fields
-    from concertino.training.routing_tune import BaseModel
+    from concertino.training.routing.examples import Fields
+    from concertino.training.routing.tune import BaseModel
 
 app = typer.Typer(no_args_is_help=True, help="Train the router, measure it, and see why it decides as it does.")
 
@@ -38,8 +38,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Tune the encoder on the data folder, quantise it, and calibrate it."""
-    from concertino.training.router import train as run
-    from concertino.training.routing_tune import Recipe
+    from concertino.training.routing.train import train as run
+    from concertino.training.routing.tune import Recipe
 
     base = _base_model(base_model)
     manifest = run(data_dir, base, out, Recipe(seed=seed, members=members, epochs=epochs, threads=threads), output.say)
@@ -59,8 +59,8 @@ def train_descriptions(
     as_json: AsJson = False,
 ) -> None:
     """Fit the tier that finds specialists by their descriptions, and measure it by leaving out domains."""
-    from concertino.training.routing_descriptions import DescriptionRecipe
-    from concertino.training.routing_left_out import train_descriptions as run
+    from concertino.training.routing.descriptions import DescriptionRecipe
+    from concertino.training.routing.left_out import train_descriptions as run
 
     recipe = DescriptionRecipe(seed=seed, teams=teams)
     manifest, judged = run(data_dir, _base_model(base_model), out, recipe, output.say)
@@ -87,8 +87,8 @@ def teams(
       concertino router teams --data-dir data --out build/route
       concertino curate recipes/general/route.yaml --data-dir build/route --out build/general/route
     """
-    from concertino.training.routing_data import load_splits
-    from concertino.training.routing_teams import TeamRecipe, write_teams
+    from concertino.training.routing.data import load_splits
+    from concertino.training.routing.teams import TeamRecipe, write_teams
 
     names = [name.strip() for name in without.split(",") if name.strip()]
     recipe = TeamRecipe(seed=seed, teams=count)
@@ -154,7 +154,7 @@ def fit(
     if examples is not None and outcomes is not None:
         raise typer.BadParameter("give either --examples FILE or --outcomes FILE.")
     if examples is not None:
-        from concertino.training.routing_examples import Fields
+        from concertino.training.routing.examples import Fields
 
         files = (examples, calibration, test)
         _fit_examples(files, Fields(text, label, fine, out_of_scope), method, out_of_scope_share, out, as_json)
@@ -165,8 +165,8 @@ def fit(
         return
     if data_dir is None:
         raise typer.BadParameter("give --examples FILE, --outcomes FILE, or --data-dir for the built-in domains.")
-    from concertino.training.routing_data import load_splits
-    from concertino.training.routing_fit import drawn_rows, fit_domains
+    from concertino.training.routing.data import load_splits
+    from concertino.training.routing.fit import drawn_rows, fit_domains
 
     splits = load_splits(data_dir, output.say)
     rows, held = drawn_rows(splits.train, per_class), drawn_rows(splits.calibration, 400)
@@ -203,8 +203,8 @@ def evaluate(
     With --examples, measure a router on labelled rows of your own, for which no data folder is needed.
     """
     if examples is not None:
-        from concertino.training.routing_examples import Fields
-        from concertino.training.routing_own_judge import judge_own
+        from concertino.training.routing.examples import Fields
+        from concertino.training.routing.own_judge import judge_own
 
         found = judge_own(examples, weights, Fields(text, label, None, out_of_scope), output.say)
         if as_json:
@@ -214,11 +214,11 @@ def evaluate(
         return
     if data_dir is None:
         raise typer.BadParameter("give --examples FILE, or --data-dir for the development data.")
-    from concertino.training.router import evaluate as run
+    from concertino.training.routing.train import evaluate as run
 
     report = run(data_dir, weights, output.say, questions)
     if plot is not None:
-        from concertino.training.routing_report import draw_reliability
+        from concertino.training.routing.report import draw_reliability
 
         draw_reliability(report.details, plot)
         output.say(f"reliability diagram: {plot}")
@@ -249,7 +249,7 @@ def explain(
       concertino router explain "can my landlord keep the deposit?"
       concertino router explain --json - < question.txt
     """
-    from concertino.training.routing_explain import explain_text
+    from concertino.training.routing.explain import explain_text
 
     found = explain_text(given_text(text), config.load(config_path), nearest, data_dir, output.say)
     if as_json:
@@ -295,8 +295,8 @@ def _fit_examples(
     out: Path,
     as_json: bool,
 ) -> None:
-    from concertino.training.routing_examples import read_examples
-    from concertino.training.routing_own import fit_own
+    from concertino.training.routing.examples import read_examples
+    from concertino.training.routing.own import fit_own
 
     read = [read_examples(path, fields) if path is not None else None for path in files]
     for part in filter(None, read):
@@ -316,8 +316,8 @@ def _fit_examples(
 
 
 def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json: bool) -> None:
-    from concertino.training.routing_fit import fit_outcomes
-    from concertino.training.routing_table import read_outcomes
+    from concertino.training.routing.fit import fit_outcomes
+    from concertino.training.routing.table import read_outcomes
 
     given = {}
     for item in costs:
@@ -335,8 +335,8 @@ def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json
 
 def _base_model(folder: Path | None) -> "BaseModel":
     from concertino.models import Store
-    from concertino.training.router import BASE_MODEL
-    from concertino.training.routing_tune import BaseModel
+    from concertino.training.routing.train import BASE_MODEL
+    from concertino.training.routing.tune import BaseModel
 
     if folder is not None:
         return BaseModel.in_folder(folder)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from concertino.orchestrator.propose import Proposal
-    from concertino.training.router import Report
-    from concertino.training.routing_explain import TextExplanation
-    from concertino.training.routing_fit import OutcomeReport
-    from concertino.training.routing_left_out import LeftOut
-    from concertino.training.routing_own import OwnReport
-    from concertino.training.routing_own_figures import OwnFigures
-    from concertino.training.routing_own_judge import JudgedExamples
+    from concertino.training.routing.explain import TextExplanation
+    from concertino.training.routing.fit import OutcomeReport
+    from concertino.training.routing.left_out import LeftOut
+    from concertino.training.routing.own import OwnReport
+    from concertino.training.routing.own_figures import OwnFigures
+    from concertino.training.routing.own_judge import JudgedExamples
+    from concertino.training.routing.train import Report
 
 
 def report(found: "Report", wrong: int) -> str:

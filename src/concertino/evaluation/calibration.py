@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from concertino.evaluation.results import Abstention, Calibration, OnTest
 from concertino.evaluation.statistics import binomial_tail, upper_bound
-from concertino.training.routing_figures import fit_temperature
+from concertino.training.routing.figures import fit_temperature
 
 CONFIDENCE = 0.95
 GRID = tuple(round(0.01 * step, 2) for step in range(99, -1, -1))

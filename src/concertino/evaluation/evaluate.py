@@ -55,7 +55,7 @@ from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Metric, Recipe
 from concertino.training.result import ADAPTER
-from concertino.training.routing_figures import auroc, expected_calibration_error
+from concertino.training.routing.figures import auroc, expected_calibration_error
 
 _SUREST = 10
 

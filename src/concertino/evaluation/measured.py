@@ -18,7 +18,7 @@ from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.program import ProgramTask
 from concertino.programs.outcome import Outcome
 from concertino.recipe import Metric
-from concertino.training.routing_figures import auroc, expected_calibration_error
+from concertino.training.routing.figures import auroc, expected_calibration_error
 
 _MOST_CONFUSIONS = 20
 

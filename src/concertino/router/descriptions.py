@@ -3,7 +3,7 @@
 A request belongs to a described specialist if it is more like a phrase of its description than texts usually are (a
 z-score against a bank of texts, so that a phrase which is near to everything counts for little), and less like what
 others do: the texts of the bank that do not match the description, and the examples on other cards. A logistic
-function of these makes a probability; `training/routing_descriptions.py` fits it on invented teams. No source has
+function of these makes a probability; `training/routing/descriptions.py` fits it on invented teams. No source has
 this exact recipe; the parts are from zero-shot text classification by label descriptions (Yin et al. 2019) and from
 novelty detection by neighbours.
 """

@@ -11,9 +11,9 @@ from concertino.router.alternatives import METHODS
 from concertino.router.base import Router
 from concertino.router.fitted import MANIFEST
 from concertino.router.linear import LinearRouter
-from concertino.training.routing_examples import Fields, Trouble, read_examples
-from concertino.training.routing_own_figures import Latency, OwnFigures, from_rankings, own_figures, time_decisions
-from concertino.training.routing_report import Wrong
+from concertino.training.routing.examples import Fields, Trouble, read_examples
+from concertino.training.routing.own_figures import Latency, OwnFigures, from_rankings, own_figures, time_decisions
+from concertino.training.routing.report import Wrong
 from concertino.types import Message, Role
 
 NOBODY = "nobody"

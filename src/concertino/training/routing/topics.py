@@ -1,7 +1,7 @@
 """Topics with texts and with words for them: what invented teams are made of.
 
 A topic is an intent of CLINC150 or BANKING77, a subject of MMLU, or a whole set of the data folder; its phrases are
-what somebody would write who describes a specialist for it (`routing_topics.json`, written for this purpose).
+what somebody would write who describes a specialist for it (`topics.json`, written for this purpose).
 """
 
 import hashlib
@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from concertino.errors import ConfigurationError
-from concertino.training.routing_data import Row, subject_class
+from concertino.training.routing.data import Row, subject_class
 
 FINANCE = frozenset({"banking", "credit_cards"})
-TOPICS = Path(__file__).with_name("routing_topics.json")
+TOPICS = Path(__file__).with_name("topics.json")
 
 
 class DomainWords(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +31,7 @@ class DomainWords(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Words(Struct, frozen=True, forbid_unknown_fields=True):
-    """`routing_topics.json`."""
+    """`topics.json`."""
 
     intents: dict[str, str]
     subjects: dict[str, str]

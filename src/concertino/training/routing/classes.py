@@ -6,7 +6,7 @@ import numpy as np
 
 from concertino.errors import ConfigurationError
 from concertino.router import novelty
-from concertino.training.routing_fit import clusters, fit_method, quantised
+from concertino.training.routing.fit import clusters, fit_method, quantised
 
 Arrays = dict[str, np.ndarray]
 

@@ -18,8 +18,8 @@ from msgspec import Struct
 from concertino.router.description_weights import MANIFEST, DescriptionManifest, file_hashes
 from concertino.router.descriptions import FEATURES, Profile, in_context, phrases
 from concertino.router.encoder import Encoder
-from concertino.training.routing_data import Row
-from concertino.training.routing_topics import Topic, Words, drawn, load_words
+from concertino.training.routing.data import Row
+from concertino.training.routing.topics import Topic, Words, drawn, load_words
 
 Note = Callable[[str], None]
 Embed = Callable[[Sequence[str]], np.ndarray]

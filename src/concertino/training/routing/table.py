@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.errors import ConfigurationError
-from concertino.training.routing_overlap import normalised
+from concertino.training.routing.overlap import normalised
 
 _MIXTURE = re.compile(r"(\d+)x(\d+(?:\.\d+)?)b\b", re.I)
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)b\b", re.I)

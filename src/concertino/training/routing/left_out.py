@@ -18,8 +18,8 @@ from concertino.config import built_in_team
 from concertino.router.description_weights import DescriptionManifest, digest
 from concertino.router.descriptions import Profile, log_odds, probability
 from concertino.router.published import PublishedEncoder
-from concertino.training.routing_data import Row, load_splits
-from concertino.training.routing_descriptions import (
+from concertino.training.routing.data import Row, load_splits
+from concertino.training.routing.descriptions import (
     KIN,
     DescriptionRecipe,
     Embed,
@@ -30,8 +30,8 @@ from concertino.training.routing_descriptions import (
     profile,
     write_descriptions,
 )
-from concertino.training.routing_topics import Question, drawn, load_clinc, load_topics, load_words
-from concertino.training.routing_tune import BaseModel
+from concertino.training.routing.topics import Question, drawn, load_clinc, load_topics, load_words
+from concertino.training.routing.tune import BaseModel
 
 FOLDS = (
     ("travel", "credit_cards", "meta"),

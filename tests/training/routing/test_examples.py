@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from concertino.errors import DataRefused
-from concertino.training.routing_examples import (
+from concertino.training.routing.examples import (
     FOLDS,
     Example,
     Fields,
@@ -14,7 +14,7 @@ from concertino.training.routing_examples import (
     held_out,
     read_examples,
 )
-from tests.training.own_examples import example_rows, write_rows
+from tests.training.routing.own_examples import example_rows, write_rows
 
 
 def rows_of(count: int, label: str | None = "a") -> list[Example]:

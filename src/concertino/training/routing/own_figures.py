@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from concertino.router.base import Router
 from concertino.router.linear import FALLBACK
-from concertino.training.routing_examples import Example
-from concertino.training.routing_figures import auroc, expected_calibration_error
+from concertino.training.routing.examples import Example
+from concertino.training.routing.figures import auroc, expected_calibration_error
 from concertino.types import Message, Ranking, Role
 
 

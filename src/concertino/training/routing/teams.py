@@ -15,9 +15,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from concertino.router.language import LETTERS, question, team_lines
-from concertino.training.routing_augment import vary
-from concertino.training.routing_data import CLASSES, Row, Splits
-from concertino.training.routing_topics import Topic, Words, drawn, load_topics, load_words
+from concertino.training.routing.augment import vary
+from concertino.training.routing.data import CLASSES, Row, Splits
+from concertino.training.routing.topics import Topic, Words, drawn, load_topics, load_words
 
 GENERAL = "general"
 MOST = len(LETTERS) - 1

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from concertino.errors import ConfigurationError
 from concertino.router.conversation import together
-from concertino.training.routing_overlap import OverlapIndex, normalised
+from concertino.training.routing.overlap import OverlapIndex, normalised
 
 CLASSES = ("code", "finance", "legal", "medical", "general")
 
@@ -35,8 +35,8 @@ COMPUTING = frozenset(
     {"college_computer_science", "high_school_computer_science", "computer_security", "machine_learning"}
 )
 
-SEEDS = Path(__file__).with_name("routing_seeds.jsonl")
-CONVERSATIONS = Path(__file__).with_name("routing_conversations.jsonl")
+SEEDS = Path(__file__).with_name("seeds.jsonl")
+CONVERSATIONS = Path(__file__).with_name("conversations.jsonl")
 """Conversations written for training, the user's turns each with its class; those of `bench` are others."""
 
 _CODE_TEMPLATE = re.compile(r"^(write a (python )?(function|program)|from typing import|import \w+|def \w+\()", re.I)

@@ -8,10 +8,10 @@ import pytest
 
 from concertino.errors import ConfigurationError
 from concertino.router.linear import LinearRouter
-from concertino.training.router import calibrate, write_weights
-from concertino.training.routing_data import CLASSES, Row, Splits
-from concertino.training.routing_export import quantise_columns, quantise_rows
-from concertino.training.routing_tune import BaseModel, Recipe, digest_of, tune
+from concertino.training.routing.data import CLASSES, Row, Splits
+from concertino.training.routing.export import quantise_columns, quantise_rows
+from concertino.training.routing.train import calibrate, write_weights
+from concertino.training.routing.tune import BaseModel, Recipe, digest_of, tune
 from concertino.types import Message, Role
 
 WORDS = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from concertino.training.routing_figures import (
+from concertino.training.routing.figures import (
     auroc,
     expected_calibration_error,
     figures,

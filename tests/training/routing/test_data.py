@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from concertino.errors import ConfigurationError
-from concertino.training.routing_augment import WRAPPINGS, mistype, vary
-from concertino.training.routing_data import (
+from concertino.training.routing.augment import WRAPPINGS, mistype, vary
+from concertino.training.routing.data import (
     CLASSES,
     CONVERSATIONS,
     SEEDS,
@@ -18,8 +18,8 @@ from concertino.training.routing_data import (
     load_splits,
     subject_class,
 )
-from concertino.training.routing_overlap import OverlapIndex, normalised
-from concertino.training.routing_tune import SHARES, draw_epoch
+from concertino.training.routing.overlap import OverlapIndex, normalised
+from concertino.training.routing.tune import SHARES, draw_epoch
 
 QUESTION = "Which of these contracts must be in writing to be enforced under the statute of frauds?"
 
@@ -60,7 +60,7 @@ def test_the_seeds_cover_each_class_without_repeats() -> None:
 
 
 def test_the_hand_written_test_questions_are_not_in_the_seeds() -> None:
-    path = Path(__file__).parents[2] / "bench" / "routing_questions.jsonl"
+    path = Path(__file__).parents[3] / "bench" / "routing_questions.jsonl"
     questions = [json.loads(line) for line in path.read_text().splitlines()]
     seeds = OverlapIndex(json.loads(line)["text"] for line in SEEDS.read_text().splitlines())
     assert len(questions) >= 150
@@ -68,7 +68,7 @@ def test_the_hand_written_test_questions_are_not_in_the_seeds() -> None:
 
 
 def test_conversations_to_train_on_are_not_those_of_the_benchmark() -> None:
-    path = Path(__file__).parents[2] / "bench" / "conversations.jsonl"
+    path = Path(__file__).parents[3] / "bench" / "conversations.jsonl"
     judged = [json.loads(line)["turns"] for line in path.read_text("utf-8").splitlines()]
     opened = OverlapIndex(turns[0]["user"] for turns in judged)
     lines = [json.loads(line)["turns"] for line in CONVERSATIONS.read_text("utf-8").splitlines()]

@@ -12,7 +12,7 @@ from concertino.router.alternatives import open_linear
 from concertino.router.descriptions import Described, DescriptionTier, Evidence
 from concertino.router.explain import Neighbour, WordWeight, explain
 from concertino.router.fitted import HEAD, open_encoder
-from concertino.training.routing_data import SEEDS, load_splits
+from concertino.training.routing.data import SEEDS, load_splits
 from concertino.types import Message, Ranking, Role
 
 DRAWN = 3000

@@ -16,11 +16,11 @@ from concertino.router.alternatives import METHODS, calibrated, class_logits, vo
 from concertino.router.fitted import BASE, BOTH, DOMAINS, HEAD, FittedManifest, joined, open_encoder, write_fitted
 from concertino.router.novelty import CENTROID, CONFIDENCE, ENERGY, chance, measure, needed, readable
 from concertino.router.outcomes import make_model
-from concertino.training.routing_classes import available, finer_classes, fit_model, fit_novelty, pieces_of
-from concertino.training.routing_examples import FOLDS, Example, Examples, Trouble, check_labels, folds, held_out
-from concertino.training.routing_figures import auroc, fit_temperature
-from concertino.training.routing_novelty import WORTH, Held, choose_measures, fit_function, named, together
-from concertino.training.routing_own_figures import Latency, OwnFigures, from_scores, own_figures, time_decisions
+from concertino.training.routing.classes import available, finer_classes, fit_model, fit_novelty, pieces_of
+from concertino.training.routing.examples import FOLDS, Example, Examples, Trouble, check_labels, folds, held_out
+from concertino.training.routing.figures import auroc, fit_temperature
+from concertino.training.routing.novelty import WORTH, Held, choose_measures, fit_function, named, together
+from concertino.training.routing.own_figures import Latency, OwnFigures, from_scores, own_figures, time_decisions
 
 Arrays = dict[str, np.ndarray]
 Note = Callable[[str], None]

@@ -15,11 +15,11 @@ from concertino.router.alternatives import METHODS, LogisticRouter, open_linear
 from concertino.router.conversation import ConversationRouter
 from concertino.router.fitted import HEAD, open_encoder
 from concertino.router.linear import LinearRouter
-from concertino.training.routing_examples import Fields, read_examples
-from concertino.training.routing_own import OwnReport, fit_own, fit_threshold
-from concertino.training.routing_own_judge import judge_own
+from concertino.training.routing.examples import Fields, read_examples
+from concertino.training.routing.own import OwnReport, fit_own, fit_threshold
+from concertino.training.routing.own_judge import judge_own
 from concertino.types import Message, Request, Role
-from tests.training.own_examples import example_rows, write_rows
+from tests.training.routing.own_examples import example_rows, write_rows
 
 pytest.importorskip("sklearn")
 

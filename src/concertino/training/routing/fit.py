@@ -12,10 +12,10 @@ from concertino.errors import ConfigurationError
 from concertino.router.alternatives import calibrated
 from concertino.router.fitted import BASE, DOMAINS, HEAD, OUTCOMES, FittedManifest, open_encoder, write_fitted
 from concertino.router.outcomes import make_model
-from concertino.training.routing_curve import Curve, curve, reference_curves
-from concertino.training.routing_data import CLASSES, Row
-from concertino.training.routing_figures import fit_temperature, fit_threshold
-from concertino.training.routing_table import OutcomeTable, split_table
+from concertino.training.routing.curve import Curve, curve, reference_curves
+from concertino.training.routing.data import CLASSES, Row
+from concertino.training.routing.figures import fit_temperature, fit_threshold
+from concertino.training.routing.table import OutcomeTable, split_table
 
 Arrays = dict[str, np.ndarray]
 Note = Callable[[str], None]

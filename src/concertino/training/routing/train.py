@@ -12,11 +12,11 @@ import numpy as np
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.linear import LinearRouter
 from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
-from concertino.training.routing_data import CLASSES, Splits, load_splits
-from concertino.training.routing_export import Precision, quantise_rows, write_encoder
-from concertino.training.routing_figures import Figures, Speed, figures, fit_temperature, fit_threshold, time_router
-from concertino.training.routing_report import Details, TierSpeed, details, read_questions, tier_speeds
-from concertino.training.routing_tune import BaseModel, Recipe, Tuned, draw_epoch, tune
+from concertino.training.routing.data import CLASSES, Splits, load_splits
+from concertino.training.routing.export import Precision, quantise_rows, write_encoder
+from concertino.training.routing.figures import Figures, Speed, figures, fit_temperature, fit_threshold, time_router
+from concertino.training.routing.report import Details, TierSpeed, details, read_questions, tier_speeds
+from concertino.training.routing.tune import BaseModel, Recipe, Tuned, draw_epoch, tune
 
 BASE_MODEL = "all-MiniLM-L6-v2"
 CALIBRATION_PER_CLASS = 600

@@ -11,8 +11,8 @@ from msgspec import Struct
 from concertino.errors import ConfigurationError
 from concertino.router.descriptions import Described, DescriptionTier
 from concertino.router.linear import FALLBACK, LinearRouter
-from concertino.training.routing_data import CLASSES, Row
-from concertino.training.routing_figures import ABSTAINED_TO, BINS, auroc
+from concertino.training.routing.data import CLASSES, Row
+from concertino.training.routing.figures import ABSTAINED_TO, BINS, auroc
 from concertino.types import Message, Role, Tier
 
 

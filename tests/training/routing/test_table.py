@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from concertino.errors import ConfigurationError
-from concertino.training.routing_curve import Point, chosen, curve, hull_height, reference_curves
-from concertino.training.routing_fit import fit_outcomes
-from concertino.training.routing_table import guessed_cost, read_outcomes, split_table
+from concertino.training.routing.curve import Point, chosen, curve, hull_height, reference_curves
+from concertino.training.routing.fit import fit_outcomes
+from concertino.training.routing.table import guessed_cost, read_outcomes, split_table
 
 
 def written(tmp_path: Path, *rows: Any) -> Path:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from concertino.datasets.rows import FileRow, read_rows
 from concertino.errors import DataRefused
-from concertino.training.routing_overlap import normalised
+from concertino.training.routing.overlap import normalised
 
 OUT_OF_SCOPE = "oos"
 """The label of rows that are nobody's, unless another one is named."""

@@ -15,8 +15,8 @@ from concertino.errors import ConfigurationError
 from concertino.recipe import Precision
 from concertino.router.encoder import clip, window
 from concertino.training.precision import in_bf16
-from concertino.training.routing_augment import vary
-from concertino.training.routing_data import CLASSES, Row
+from concertino.training.routing.augment import vary
+from concertino.training.routing.data import CLASSES, Row
 
 SHARES: dict[str, dict[str, float]] = {
     "code": {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from concertino.router.language import LETTERS
-from concertino.training.routing_data import CLASSES, Row
-from concertino.training.routing_teams import Asked, TeamRecipe, invent
-from concertino.training.routing_topics import Topic, load_words
+from concertino.training.routing.data import CLASSES, Row
+from concertino.training.routing.teams import Asked, TeamRecipe, invent
+from concertino.training.routing.topics import Topic, load_words
 
 WORDS = load_words()
 

@@ -6,8 +6,8 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.router.novelty import FEATURES, MEASURES, NEIGHBOURS, chance
-from concertino.training.routing_descriptions import fit_logistic
-from concertino.training.routing_figures import auroc
+from concertino.training.routing.descriptions import fit_logistic
+from concertino.training.routing.figures import auroc
 
 Arrays = dict[str, np.ndarray]
 
