@@ -33,7 +33,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Where to write the weights.")] = Path("router-weights"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of sampling and dropout.")] = 7,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the balanced draw.")] = 3,
-    members: Annotated[int, typer.Option("--members", help="Trainings whose weights are averaged.")] = 2,
+    members: Annotated[int, typer.Option("--members", help="Trainings whose weights are averaged.")] = 4,
     threads: Annotated[int, typer.Option("--threads", help="Processor threads.")] = 2,
     as_json: AsJson = False,
 ) -> None:

@@ -121,15 +121,19 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
+ALIKE = 0.001
+"""Accuracies this near to each other are taken as equal when a threshold is chosen."""
+
+
 def fit_threshold(probabilities: np.ndarray, truth: np.ndarray, fallback: int) -> float:
     """The threshold, of 0.30 to 0.90, below which abstaining to class `fallback` leaves most traffic right.
 
-    Half of the traffic is taken to be `fallback`, whatever its share of the rows. Among equals the highest threshold
-    wins: where it costs nothing, the router rather says that it is unsure.
+    Half of the traffic is taken to be `fallback`, whatever its share of the rows. Among those within ALIKE of the best
+    the highest threshold wins: where it costs next to nothing, the router rather says that it is unsure.
     """
     best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     mine = truth == fallback
     weight = np.where(mine, 0.5 / max(mine.mean(), 1e-9), 0.5 / max((~mine).mean(), 1e-9))
     grid = np.arange(0.30, 0.905, 0.01)
     right = [float((weight * (np.where(confidence < t, fallback, best) == truth)).mean()) for t in grid]
-    return round(float(grid[len(grid) - 1 - int(np.argmax(right[::-1]))]), 2)
+    return round(float(grid[np.array(right) >= max(right) - ALIKE].max()), 2)

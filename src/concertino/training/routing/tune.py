@@ -49,6 +49,8 @@ SHARES: dict[str, dict[str, float]] = {
 
 GENERAL_WEIGHT = 1.4
 """`general` is drawn more often than each domain: it is the widest class."""
+CONVERSATION = "conversation_"
+"""What the sources of conversations begin with."""
 HEAD_SCALE = 16.0
 """The head reads a unit vector, so its logits are scaled by a constant to let them grow."""
 
@@ -59,7 +61,10 @@ class Recipe(Struct, frozen=True):
     seed: int = 7
     members: int = 1
     """Trainings, each on a draw of its own from one start, whose weights are averaged (Wortsman et al. 2022,
-    arXiv:2203.05482): better than one of them, at the same cost when routing."""
+    arXiv:2203.05482): better than one of them, at the same cost when routing. Every second one sees single questions
+    only, no conversations."""
+    general_bias: float = 0.4
+    """Added to the logit of `general`: of what is asked in use, more than a class's equal share is nobody's."""
     epochs: int = 3
     per_class: int = 4000
     """Rows drawn for a domain in an epoch."""
@@ -100,20 +105,26 @@ class Tuned(Struct, frozen=True):
     final_loss: float
 
 
-def draw_epoch(rows: Sequence[Row], per_class: int, rng: random.Random) -> list[tuple[str, int]]:
-    """A class-balanced draw of varied texts with class numbers; small sources repeat, large ones are sampled."""
+def draw_epoch(
+    rows: Sequence[Row], per_class: int, rng: random.Random, *, alone: bool = False
+) -> list[tuple[str, int]]:
+    """A class-balanced draw of varied texts with class numbers; small sources repeat, large ones are sampled.
+
+    `alone` leaves out turns with others of another subject before them.
+    """
     by_source: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_source[row.source].append(row)
+        if not (alone and row.source.startswith(CONVERSATION)):
+            by_source[row.source].append(row)
     drawn: list[tuple[str, int]] = []
     for number, label in enumerate(CLASSES):
         present = {name: share for name, share in SHARES[label].items() if by_source.get(name)}
-        asked = [row for row in rows if row.source.startswith("seeds_") and row.label != label]
+        asked = [] if alone else [row for row in rows if row.source.startswith("seeds_") and row.label != label]
         wanted = per_class * (GENERAL_WEIGHT if label == "general" else 1.0) / max(sum(present.values()), 1e-9)
         for name, share in present.items():
             pool, count = by_source[name], round(share * wanted)
             picks = pool * (count // len(pool)) + rng.sample(pool, count % len(pool))
-            if name.startswith("conversation"):
+            if name.startswith(CONVERSATION):
                 drawn += [(row.text, number) for row in picks]
                 continue
             others = [rng.choice(asked).text if asked else None for _ in picks]
@@ -169,7 +180,9 @@ def tune(rows: Sequence[Row], base: BaseModel, recipe: Recipe, note: Callable[[s
         if recipe.members > 1:
             note(f"member {number + 1} of {recipe.members}")
         members.append(tune_member(rows, base, recipe, number, note))
-    return averaged(members)
+    mean = averaged(members)
+    mean.head[1][CLASSES.index("general")] += recipe.general_bias
+    return mean
 
 
 def averaged(members: Sequence[Tuned]) -> Tuned:
@@ -204,7 +217,8 @@ def tune_member(
         weight_decay=0.01,
         fused=True,
     )
-    epochs = [draw_epoch(rows, recipe.per_class, rng) for _ in range(recipe.epochs)]
+    alone = number % 2 == 1
+    epochs = [draw_epoch(rows, recipe.per_class, rng, alone=alone) for _ in range(recipe.epochs)]
     steps = sum(-(-len(epoch) // recipe.batch) for epoch in epochs)
     warm = max(1, steps // 16)
     schedule = torch.optim.lr_scheduler.LambdaLR(
