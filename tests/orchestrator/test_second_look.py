@@ -49,6 +49,7 @@ class Choosing(Saying):
             raise ConnectionError("not an error of the project's")
         top = tuple(TopLogprob(letter, math.log(p)) for letter, p in zip(LETTERS, self.chances, strict=False))
         best = max(top, key=lambda one: one.logprob)
+        top = (*top, *(TopLogprob(f" {letter}", -20.0) for letter in LETTERS))  # as a vocabulary has them too
         yield Chunk(text=best.token, logprobs=(TokenLogprob(best.token, best.logprob, top),))
         yield Chunk(finish_reason=FinishReason.STOP, usage=Usage(10, 1, 2))
 

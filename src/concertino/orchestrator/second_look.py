@@ -122,7 +122,9 @@ class SecondLook:
         first = next((token for chunk in chunks for token in chunk.logprobs), None)
         if first is None:
             raise BackendError("The engine gives no log-probabilities, so nothing says how sure the choice is.")
-        found = {first.token.strip(): first.logprob} | {one.token.strip(): one.logprob for one in first.top}
+        found = {first.token.strip(): first.logprob}
+        for one in first.top:  # "A" and " A" are the same letter
+            found[one.token.strip()] = max(one.logprob, found.get(one.token.strip(), one.logprob))
         floor = min(found.values()) - 1.0
         powers = [math.exp(found.get(letter, floor)) for letter in letters]
         return [power / sum(powers) for power in powers]
