@@ -21,7 +21,7 @@ from concertino.types import Decision, Message, Plan, Ranking, Request, Role, Su
 SEVERAL = "several"
 """Stands for the specialist in a compound request's Decision."""
 
-SURE, SURE_DEFAULT = 0.8, 0.9
+SURE, SURE_DEFAULT = 0.8, 0.93
 """From this confidence on a segment speaks for its specialist, and for the default one, whose domain is all the rest.
 `bench/conductor.py recognise` measures both kinds of error."""
 FEWEST_WORDS = 4
