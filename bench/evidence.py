@@ -113,7 +113,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
             color=colour,
             error_kw={"elinewidth": 1},
         )
-    axes.set_xticks(range(len(found)), [name.replace("/", "/\n") for name in found], fontsize=8)
+    axes.set_xticks(range(len(found)), list(found), fontsize=8, rotation=25, ha="right", rotation_mode="anchor")
     axes.set_ylabel("right on the test part, %")
     axes.set_ylim(0, 100)
     axes.grid(axis="y", alpha=0.3)
