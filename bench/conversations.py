@@ -3,9 +3,10 @@
     python bench/conversations.py report [--split test] [--price 0.0] [--json FILE] [--wrong]
     python bench/conversations.py fit [--folds 5]
 
-`bench/conversations.jsonl` holds 200 conversations written by hand, half `dev` and half `test`, each turn of the user's
+`bench/conversations.jsonl` holds 199 conversations written by hand, half `dev` and half `test`, each turn of the user's
 labelled with the specialist that should answer it. `fit` fits the weights on dev alone, prints what cross-validation
-by conversation says, and writes src/concertino/router/conversation.json. An abstention counts as `general`.
+by conversation says, and writes src/concertino/router/conversation.json, or conversation_plain.json where the head of
+`--weights` has not learned from conversations. An abstention counts as `general`.
 `fit` needs SciPy (the `evaluate` extra).
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from concertino.router.conversation import ConversationRouter, State
-from concertino.router.evidence import FALLBACK, NAMES, SHIPPED
+from concertino.router.evidence import FALLBACK, NAMES, PLAIN, SHIPPED
 from concertino.router.linear import LinearRouter
 from concertino.types import Message, Ranking, Role
 
@@ -42,8 +43,9 @@ Conversation = list[tuple[str, str]]
 class Remembering:
     """The shipped router, which reads no text twice."""
 
-    def __init__(self) -> None:
-        self.router = LinearRouter()
+    def __init__(self, weights: Path | None = None) -> None:
+        self.router = LinearRouter(weights=weights)
+        self.reads_conversations = self.router.reads_conversations
         self.read: dict[str, Ranking] = {}
         self.passes = 0
 
@@ -193,9 +195,10 @@ def _loss(weights: np.ndarray, rows: np.ndarray, labels: np.ndarray, shares: np.
     return float(loss), np.einsum("n,nd,ndf->f", shares, likely, rows) + PENALTY * weights
 
 
-def fit(folds: int, price: float) -> None:
+def fit(folds: int, price: float, weights_of: Path | None) -> None:
     rows = [[(turn["user"], turn["label"]) for turn in turns] for turns in conversations("dev")]
-    reading = Remembering()
+    reading = Remembering(weights_of)
+    out = SHIPPED if reading.reads_conversations else PLAIN
     if folds:
         router = ConversationRouter(reading, price)
         right: Counter[str] = Counter()
@@ -215,8 +218,8 @@ def fit(folds: int, price: float) -> None:
         "fitted_on": "bench/conversations.jsonl, split dev",
         "sha256": hashlib.sha256(ROWS.read_bytes()).hexdigest(),
     }
-    SHIPPED.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    print(f"wrote {SHIPPED}")
+    out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    print(f"wrote {out}")
 
 
 def main() -> None:
@@ -225,12 +228,15 @@ def main() -> None:
     parser.add_argument("--split", choices=("dev", "test"), default="test")
     parser.add_argument("--price", type=float, default=0.0)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--weights", type=Path, help="fit: a head's folder; default: the shipped one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--wrong", action="store_true", help="print the wrong turns on stderr")
     given = parser.parse_args()
     if given.what == "fit":
-        SHIPPED.write_text(json.dumps({"weights": dict.fromkeys(NAMES, 0.0)}), "utf-8")  # read before they are fitted
-        fit(given.folds, given.price)
+        for path in (SHIPPED, PLAIN):  # read before they are fitted
+            if not path.exists():
+                path.write_text(json.dumps({"weights": dict.fromkeys(NAMES, 0.0)}), "utf-8")
+        fit(given.folds, given.price, given.weights)
         return
     result = report(given.split, given.price, given.wrong)
     print_report(result)

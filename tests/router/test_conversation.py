@@ -11,7 +11,7 @@ import pytest
 from concertino.errors import ConfigurationError
 from concertino.router.conversation import STEP, WINDOW, ConversationRouter, before_tool_loop, window_start
 from concertino.router.cues import cues
-from concertino.router.evidence import SHIPPED, load_weights
+from concertino.router.evidence import PLAIN, SHIPPED, load_weights
 from concertino.router.linear import LinearRouter
 from concertino.types import FunctionCall, Message, Ranking, Role, ToolCall
 
@@ -255,6 +255,7 @@ def test_the_labelled_conversations_are_what_the_manual_says_they_are() -> None:
     assert len({row["turns"][0]["user"] for row in rows}) == 199
 
 
-def test_the_shipped_weights_were_fitted_on_those_conversations() -> None:
-    record = json.loads(SHIPPED.read_text("utf-8"))
+@pytest.mark.parametrize("path", [SHIPPED, PLAIN])
+def test_the_shipped_weights_were_fitted_on_those_conversations(path: Path) -> None:
+    record = json.loads(path.read_text("utf-8"))
     assert record["sha256"] == hashlib.sha256(ROWS.read_bytes()).hexdigest()

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from concertino.router.base import Router
 from concertino.router.cues import has_words
-from concertino.router.evidence import FALLBACK, evidence, load_weights, probabilities
+from concertino.router.evidence import FALLBACK, PLAIN, SHIPPED, evidence, load_weights, probabilities
 from concertino.types import Message, Ranking, Role
 
 WINDOW = 64
@@ -55,7 +55,7 @@ class ConversationRouter:
     def __init__(self, router: Router, price: float = 0.0) -> None:
         self.router = router
         self.price = price
-        self._weights = load_weights()
+        self._weights = load_weights(SHIPPED if getattr(router, "reads_conversations", False) else PLAIN)
         self._known: OrderedDict[bytes, State] = OrderedDict()
         self._lock = threading.Lock()
 

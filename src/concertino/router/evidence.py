@@ -18,6 +18,9 @@ from concertino.errors import ConfigurationError
 from concertino.router.cues import cues
 
 SHIPPED = Path(__file__).with_name("conversation.json")
+"""For routers whose encoder learned from conversations, so that a turn read with those before it says something."""
+PLAIN = Path(__file__).with_name("conversation_plain.json")
+"""For all others."""
 FALLBACK = "general"
 """The domain of what is nobody's. Follow-ups such as "shorter" read like it, so it has weights of its own."""
 FLOOR = 1e-2

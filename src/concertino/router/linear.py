@@ -86,6 +86,11 @@ class LinearRouter:
         end = max(ends, key=lambda row: float(row[domains].max()))
         return np.asarray(end if end[domains].max() > END_CONFIDENCE else whole)
 
+    @property
+    def reads_conversations(self) -> bool:
+        """Whether the encoder was tuned on turns with those before them."""
+        return "routing_conversations" in self.manifest.data
+
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
         """One Ranking per conversation, in order."""
         pairs = [conversation_texts(conversation) for conversation in conversations]
