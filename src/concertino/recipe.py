@@ -4,12 +4,10 @@
 the top of the file says what the skill is. Unknown keys are refused, with the nearest known key named.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
@@ -17,6 +15,7 @@ from msgspec import Struct
 
 from concertino.config import SkillCard, explain
 from concertino.errors import RecipeInvalid
+from concertino.recipe_digest import digest_of
 from concertino.template import TEXT, calculates, problem_with
 
 SKILL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,63}")
@@ -277,12 +276,12 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         content = msgspec.to_builtins(self)
         if not self.calculate:
             del content["calculate"]  # recipes of before this key keep their digests
-        return _digest(content)
+        return digest_of(content)
 
     @property
     def data_digest(self) -> str:
         """SHA-256 of what a dataset depends on: curating again is due when it changes."""
-        return _digest(self.name, self.labels, self.free_text, self.data)
+        return digest_of(self.name, self.labels, self.free_text, self.data)
 
     @property
     def training_digest(self) -> str:
@@ -297,7 +296,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def _digest_of(self, training: Training) -> str:
         answers = (self.instruction, self.labels, self.free_text, self.max_tokens)
         plan = msgspec.structs.replace(training, threads=0)  # how fast is not what
-        return _digest(self.name, answers, plan, self.evaluation.metric)
+        return digest_of(self.name, answers, plan, self.evaluation.metric)
 
     @property
     def member_digest(self) -> str:
@@ -308,7 +307,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         alone = Training(members=1)
         after = {name: getattr(alone, name) for name in AFTER_MEMBERS}
         plan = msgspec.structs.replace(self.training, threads=0, **after)
-        return _digest(self.name, self.labels, plan, self.evaluation.metric)
+        return digest_of(self.name, self.labels, plan, self.evaluation.metric)
 
     def card(self, labels: tuple[str, ...]) -> SkillCard:
         """The skill as a prompted model would be given it."""
@@ -321,31 +320,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             template=self.template,
             calculate=self.calculate,
         )
-
-
-def _digest(*parts: object) -> str:
-    plain = _without_defaults_since(msgspec.to_builtins(parts))
-    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
-
-
-_LATER: tuple[tuple[str, Any], ...] = (
-    ("tests", ""),
-    ("rename", {}),
-    ("precision", "auto"),
-    ("group_batches", False),
-    ("export_rank", 0),
-)
-"""Keys of before which there are recipes and digests, with the value that means what was done then."""
-
-
-def _without_defaults_since(plain: Any) -> Any:
-    """Without keys that came later and are not used: what was made before they came is not out of date."""
-    if isinstance(plain, dict):
-        kept = {key: value for key, value in plain.items() if (key, value) not in _LATER}
-        return {key: _without_defaults_since(value) for key, value in kept.items()}
-    if isinstance(plain, list | tuple):
-        return [_without_defaults_since(item) for item in plain]
-    return plain
 
 
 def load_recipe(path: Path) -> Recipe:
