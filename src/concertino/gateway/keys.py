@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from concertino.config import Settings
 from concertino.errors import Unauthenticated
-from concertino.storage.database import open_database, sqlite_path
+from concertino.storage.database import StoreOf
 from concertino.storage.keys import PREFIX, KeyStore, hash_secret
 from concertino.types import Principal
 
@@ -38,15 +38,13 @@ class Authenticator:
     ) -> None:
         open_here = is_loopback(settings.gateway.host) and not settings.gateway.require_key
         self.requirement = Requirement.OPTIONAL if open_here else Requirement.REQUIRED
-        self._url = settings.state_url
         self._configured = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in settings.keys}
         self._stored: dict[str, tuple[str, Principal]] = {}
         self._revoked: frozenset[str] = frozenset()
         self._refresh_s = refresh_s
         self._clock = clock
         self._read_at: float | None = None
-        self._store: KeyStore | None = None
-        self._inode = -1
+        self._store = StoreOf(settings.state_url, KeyStore)
         self._unreadable = ""
 
     def authenticate(self, authorization_header: str | None) -> Principal:
@@ -86,26 +84,15 @@ class Authenticator:
             return
         self._read_at = now
         try:
-            keys = self._open().list() if self._exists() else []
+            keys = self._store.open().list() if self._store.exists() else []
         except Exception as error:
             # SQLAlchemy's errors are a family of their own, and it is not imported before a database is there.
-            self._stored, self._store, self._unreadable = {}, None, type(error).__name__
+            self._stored, self._unreadable = {}, type(error).__name__
+            self._store.forget()
             return
         self._unreadable = ""
         self._stored = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in keys if key.revoked is None}
         self._revoked = frozenset(key.sha256 for key in keys if key.revoked is not None)
-
-    def _exists(self) -> bool:
-        """False while no key was ever stored: then there is nothing to open, and SQLAlchemy stays unimported."""
-        path = sqlite_path(self._url)
-        return path is None or path.exists()
-
-    def _open(self) -> KeyStore:
-        path = sqlite_path(self._url)
-        inode = path.stat().st_ino if path else 0
-        if self._store is None or inode != self._inode:  # a restored copy is another file
-            self._store, self._inode = KeyStore(open_database(self._url)), inode
-        return self._store
 
 
 def is_loopback(host: str) -> bool:

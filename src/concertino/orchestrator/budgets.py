@@ -20,7 +20,7 @@ from concertino.errors import BudgetExhausted, BudgetUnavailable, ConcertinoErro
 from concertino.orchestrator.costs import Spending
 from concertino.specialists.pool import Pool
 from concertino.storage.budgets import BILLIONTHS, BudgetStore, Cost, Holder, HolderKind, Refused, Reservation, Standing
-from concertino.storage.database import open_database, sqlite_path
+from concertino.storage.database import StoreOf
 from concertino.types import Principal
 
 REFRESH_S = 0.5
@@ -86,12 +86,9 @@ class Budgets:
     """The budgets in the state database, for one process. Its calls run in a thread of their own, one after another."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self._url = settings.state_url
         self._expires_s = settings.gateway.request_timeout_s + _MARGIN_S
-        self._clock = clock
         self._thread: ThreadPoolExecutor | None = None
-        self._store: BudgetStore | None = None
-        self._inode = -1
+        self._store = StoreOf(settings.state_url, lambda engine: BudgetStore(engine, clock))
         self._holders: frozenset[Holder] = frozenset()
         self._read_at: float | None = None
 
@@ -99,12 +96,14 @@ class Budgets:
         """What the principal may still spend; None where there is no budget. Raises BudgetUnavailable."""
         now = time.monotonic()
         if self._read_at is None or now - self._read_at >= REFRESH_S:
-            self._holders = await self._call(lambda: self._open().holders()) if self._exists() else frozenset()
+            self._holders = (
+                await self._call(lambda: self._store.open().holders()) if self._store.exists() else frozenset()
+            )
             self._read_at = now
         mine = [holder for holder in _holders(principal) if holder in self._holders]
         if not mine:
             return None
-        standings = await self._call(lambda: self._open().standings(mine))
+        standings = await self._call(lambda: self._store.open().standings(mine))
         return Left(tuple(standings)) if standings else None
 
     async def reserve_for(self, run: Claim, pool: Pool, id: str, principal: Principal) -> Reservation:
@@ -120,7 +119,7 @@ class Budgets:
     async def reserve(self, id: str, principal: Principal, cost: Cost, who: str) -> Reservation:
         """Hold `cost`, the most that `who` takes. Raises BudgetExhausted, BudgetUnavailable."""
         work = asyncio.ensure_future(
-            self._call(lambda: self._open().reserve(id, _holders(principal), cost, self._expires_s))
+            self._call(lambda: self._store.open().reserve(id, _holders(principal), cost, self._expires_s))
         )
         try:
             found = await asyncio.shield(work)
@@ -143,7 +142,7 @@ class Budgets:
     async def _settle(self, reservation: Reservation, cost: Cost) -> None:
         for attempt in range(_TRIES):
             try:
-                return await self._call(lambda: self._open().settle(reservation, cost))
+                return await self._call(lambda: self._store.open().settle(reservation, cost))
             except BudgetUnavailable as error:
                 if attempt == _TRIES - 1:
                     # The answer is given, so this is no reason to fail: the reservation stands until it expires.
@@ -153,7 +152,7 @@ class Budgets:
     def _give_back(self, work: "asyncio.Future[Reservation | Refused]") -> None:
         """A reservation that nobody waits for any more."""
         if not work.cancelled() and work.exception() is None and isinstance(found := work.result(), Reservation):
-            self._executor().submit(lambda: self._open().settle(found, Cost()))
+            self._executor().submit(lambda: self._store.open().settle(found, Cost()))
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -169,7 +168,7 @@ class Budgets:
             return work()
         except Exception as error:
             # SQLAlchemy's errors are a family of their own, and it is not imported before a database is there.
-            self._store = None
+            self._store.forget()
             said = error.message if isinstance(error, ConcertinoError) else type(error).__name__
             raise BudgetUnavailable(
                 f"Budgets cannot be read or written, so nothing is answered ({said.rstrip('.')}). Ask again later, and "
@@ -180,18 +179,6 @@ class Budgets:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "concertino-budgets")
         return self._thread
-
-    def _exists(self) -> bool:
-        """False while nothing was ever stored: then there is nothing to open, and SQLAlchemy stays unimported."""
-        path = sqlite_path(self._url)
-        return path is None or path.exists()
-
-    def _open(self) -> BudgetStore:
-        path = sqlite_path(self._url)
-        inode = path.stat().st_ino if path else 0
-        if self._store is None or inode != self._inode:  # a restored copy is another file
-            self._store, self._inode = BudgetStore(open_database(self._url), self._clock), inode
-        return self._store
 
 
 def money(billionths: int) -> str:

@@ -7,14 +7,16 @@ about half a second to import.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from concertino.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
 
 HEAD = "0003"
 """The newest migration. Compared with the version table, so that alembic is loaded only when there is work."""
@@ -56,6 +58,33 @@ def sqlite_path(url: str) -> Path | None:
     if scheme.split("+")[0] != "sqlite" or len(rest) < 2:
         return None
     return Path(rest[1:].split("?")[0])
+
+
+class StoreOf(Generic[T]):
+    """A store in the state database at `url`, opened when it is first asked for. For one thread."""
+
+    def __init__(self, url: str, make: Callable[[Engine], T]) -> None:
+        self._url = url
+        self._make = make
+        self._store: T | None = None
+        self._inode = -1
+
+    def exists(self) -> bool:
+        """False while nothing was ever stored: then there is nothing to open, and SQLAlchemy stays unimported."""
+        path = sqlite_path(self._url)
+        return path is None or path.exists()
+
+    def open(self) -> T:
+        """The store. Raises what `open_database` raises, OSError."""
+        path = sqlite_path(self._url)
+        inode = path.stat().st_ino if path else 0
+        if self._store is None or inode != self._inode:  # a restored copy is another file
+            self._store, self._inode = self._make(open_database(self._url)), inode
+        return self._store
+
+    def forget(self) -> None:
+        """Open it anew the next time: this one failed."""
+        self._store = None
 
 
 def _prepare_file(path: Path) -> None:
