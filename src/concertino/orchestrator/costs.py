@@ -16,7 +16,7 @@ from concertino.backends.base import Generation
 from concertino.config import SkillCard, SpecialistCard, WorkflowSettings
 from concertino.errors import ConcertinoError
 from concertino.knowledge.index import index_path
-from concertino.orchestrator.plan_check import LONGEST_TEXT
+from concertino.orchestrator.plan_check import LONGEST_GIVEN, LONGEST_TEXT, MOST_PLAN_TOKENS, PLAN_TRIES
 from concertino.specialists.handover import CHARACTERS_PER_TOKEN
 from concertino.specialists.pool import Pool, Target
 from concertino.specialists.skills import skill_generation
@@ -29,13 +29,8 @@ _TURN = 24
 """Tokens that a template puts around a message; also the mark of who gave an answer."""
 _BYTES = 4
 """Of a character, at most."""
-_GIVEN = 3_000 * _BYTES
-"""Bytes of another part's answer that a part is given."""
-_PLAN_TOKENS = 1024
 _PLAN_PROMPT = 1_500
 """Bytes of what a planner is told besides the team and the request."""
-_PLANS = 2
-"""A plan that is wrong is asked for once more."""
 
 
 def used(card: SpecialistCard, usage: Usage) -> Cost:
@@ -73,7 +68,7 @@ def most_of_parts(pool: Pool, request: Request, decision: Decision, settings: Wo
     share = max(1, tokens // ((2 if planned else len(parts)) * (2 if composed else 1)))
     for names, given, more in parts:
         cards = [pool.get(name).card for name in {*names, default} if name in eligible]
-        prompt = said + more + given * (_GIVEN + said)
+        prompt = said + more + given * (LONGEST_GIVEN * _BYTES + said)
         turns = len(request.messages) + 2 * given
         costs.append(_dearest([_bound(card, prompt + _around(pool, card), share, turns) for card in cards]))
     if composed and default in eligible:
@@ -86,8 +81,8 @@ def most_to_plan(pool: Pool, request: Request, decision: Decision, default: str)
     """The most that it takes to have the generalist divide a request."""
     eligible = decision.verdict.eligible
     team = sum(len(pool.get(name).card.description.encode()) + _TURN for name in eligible)
-    prompt = _PLAN_PROMPT + team + _bytes(request.messages) + (_PLANS - 1) * LONGEST_TEXT * _BYTES
-    return _sum([_bound(pool.get(default).card, prompt, _PLAN_TOKENS, 4)] * _PLANS)
+    prompt = _PLAN_PROMPT + team + _bytes(request.messages) + (PLAN_TRIES - 1) * LONGEST_TEXT * _BYTES
+    return _sum([_bound(pool.get(default).card, prompt, MOST_PLAN_TOKENS, 4)] * PLAN_TRIES)
 
 
 def most_to_embed(texts: Sequence[str]) -> Cost:

@@ -16,13 +16,19 @@ from concertino.config import WorkflowSettings
 from concertino.errors import BackendError, InvalidRequest
 from concertino.orchestrator.compound import routed, several
 from concertino.orchestrator.costs import Spending
-from concertino.orchestrator.plan_check import LONGEST_TEXT, in_order, objection, unfaithful
+from concertino.orchestrator.plan_check import (
+    LONGEST_TEXT,
+    MOST_PLAN_TOKENS,
+    PLAN_TRIES,
+    in_order,
+    objection,
+    unfaithful,
+)
 from concertino.orchestrator.segments import segment
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool
 from concertino.types import Chunk, Decision, Message, Plan, PlannedBy, Request, Role, Sampling, SubTask, Usage
 
-_MOST_TOKENS = 1024
 _LONGEST_TURN = 8_000
 """Characters. Of a longer turn the segments are the plan."""
 
@@ -84,7 +90,7 @@ async def plan_by_model(
         Message(Role.USER, turn),
     ]
     usage, wrong = Usage(), ""
-    for _ in range(2):
+    for _ in range(PLAN_TRIES):
         try:
             written, used = await _ask(pool, default, messages, eligible, settings.max_parts, spending or Spending())
         except (BackendError, InvalidRequest) as error:
@@ -109,7 +115,7 @@ async def _ask(
     generation = Generation(
         model=specialist.card.model,
         messages=tuple(messages),
-        sampling=Sampling(max_tokens=_MOST_TOKENS, temperature=0.0),
+        sampling=Sampling(max_tokens=MOST_PLAN_TOKENS, temperature=0.0),
         adapter=specialist.card.adapter,
         response_format={"type": "json_schema", "json_schema": {"name": "plan", "schema": _schema(eligible, most)}},
     )

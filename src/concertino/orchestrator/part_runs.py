@@ -8,13 +8,11 @@ from concertino.config import Settings
 from concertino.errors import PolicyRefused
 from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.grounding import Grounder
+from concertino.orchestrator.plan_check import LONGEST_GIVEN
 from concertino.orchestrator.run import Run
 from concertino.policy.rules import Policy
 from concertino.specialists.pool import Pool, Target
 from concertino.types import Decision, Message, Principal, Request, Role, SubTask, Tier, Verdict
-
-_LONGEST_GIVEN = 3_000
-"""Characters of an answer that a later part is given."""
 
 
 class Answered(Struct, frozen=True):
@@ -60,7 +58,7 @@ class PartRuns:
         for one in given:
             messages += [
                 Message(Role.USER, one.task.text),
-                Message(Role.ASSISTANT, one.text[:_LONGEST_GIVEN]),
+                Message(Role.ASSISTANT, one.text[:LONGEST_GIVEN]),
             ]
         messages.append(Message(Role.USER, task.text))
         verdict = await self._within(given)

@@ -8,6 +8,12 @@ from concertino.types import SubTask
 MOST_TASKS = 6
 LONGEST_TEXT = 4_000
 """Characters of one sub-task."""
+LONGEST_GIVEN = 3_000
+"""Characters of an answer that a later part is given."""
+MOST_PLAN_TOKENS = 1024
+"""That a plan may have, where the generalist writes it."""
+PLAN_TRIES = 2
+"""A plan that is wrong is asked for once more."""
 COVERED = 0.5
 """Share of a segment's longer words that must stand in some sub-task, so that nothing that was asked is dropped."""
 INVENTED = 0.5

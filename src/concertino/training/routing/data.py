@@ -36,6 +36,8 @@ COMPUTING = frozenset(
 )
 
 SEEDS = Path(__file__).with_name("seeds.jsonl")
+CONVERSATION = "conversation_"
+"""What the sources of their rows begin with; then comes the class."""
 CONVERSATIONS = Path(__file__).with_name("conversations.jsonl")
 """Conversations written for training, the user's turns each with its class; those of `bench` are others."""
 
@@ -234,7 +236,7 @@ def conversation_rows() -> list[Row]:
     for number, line in enumerate(CONVERSATIONS.read_text("utf-8").splitlines(), 1):
         turns, opened = json.loads(line)["turns"], 0
         for place, turn in enumerate(turns):
-            source, group = f"conversation_{turn['label']}", f"conversation {number}"
+            source, group = f"{CONVERSATION}{turn['label']}", f"conversation {number}"
             if place:
                 before = [one["text"] for one in turns[opened:place]]
                 rows.append(Row(together(before, turn["text"]), turn["label"], group, source))

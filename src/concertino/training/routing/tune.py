@@ -16,7 +16,7 @@ from concertino.recipe import Precision
 from concertino.router.encoder import clip, window
 from concertino.training.precision import in_bf16
 from concertino.training.routing.augment import vary
-from concertino.training.routing.data import CLASSES, Row
+from concertino.training.routing.data import CLASSES, CONVERSATION, Row
 
 SHARES: dict[str, dict[str, float]] = {
     "code": {
@@ -49,8 +49,6 @@ SHARES: dict[str, dict[str, float]] = {
 
 GENERAL_WEIGHT = 1.4
 """`general` is drawn more often than each domain: it is the widest class."""
-CONVERSATION = "conversation_"
-"""What the sources of conversations begin with."""
 HEAD_SCALE = 16.0
 """The head reads a unit vector, so its logits are scaled by a constant to let them grow."""
 
