@@ -145,3 +145,18 @@ async def test_neither_is_it_composed_by_who_may_not_see_it(tmp_path: Path) -> N
         await service.close()
     assert {who for who, _ in asked} == {"legal", "code"}
     assert "(legal)" in answer.text
+
+
+async def test_a_wrong_plan_with_health_data_is_not_given_back_to_who_wrote_it(tmp_path: Path) -> None:
+    asked: list[tuple[str, Generation]] = []
+    wrong = "Patient Jane Doe, MRN 4711-0815."
+    service = make_service(
+        tmp_path, asked, how={"general": {"answers": [wrong]}}, workflow={"planner": "model", "answer": "parts"}
+    )
+    try:
+        answer = await service.answer(ask("What is a lien? And also, write a Python function that adds."))
+        assert [who for who, _ in asked].count("general") == 1
+        assert {part.specialist for part in answer.parts} == {"legal", "code"}
+        assert all(wrong not in everything(generation) for _, generation in asked)
+    finally:
+        await service.close()

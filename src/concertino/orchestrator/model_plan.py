@@ -25,10 +25,25 @@ from concertino.orchestrator.plan_check import (
     unfaithful,
 )
 from concertino.orchestrator.segments import segment
+from concertino.policy.rules import Policy
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool
-from concertino.types import Chunk, Decision, Message, Plan, PlannedBy, Request, Role, Sampling, SubTask, Usage
+from concertino.types import (
+    Chunk,
+    Decision,
+    Message,
+    Plan,
+    PlannedBy,
+    Principal,
+    Request,
+    Role,
+    Sampling,
+    SubTask,
+    Usage,
+)
 
+_OPENING = 2
+"""Messages that a plan is asked for with: the instruction and the request."""
 _LONGEST_TURN = 8_000
 """Characters. Of a longer turn the segments are the plan."""
 
@@ -69,9 +84,14 @@ async def plan_by_model(
     router: Router,
     settings: WorkflowSettings,
     default: str,
+    policy: Policy,
+    principal: Principal,
     spending: Spending | None = None,
 ) -> Planned:
-    """Let the generalist plan a compound request; its segments are the plan where that fails twice or cannot be."""
+    """Let the generalist plan a compound request; its segments are the plan where that fails twice or cannot be.
+
+    A wrong plan is given back to it only where policy lets it see that: what a model wrote counts as what was told.
+    """
     segments = decision.plan
     assert segments is not None
     generalist = pool.get(default)
@@ -90,7 +110,12 @@ async def plan_by_model(
         Message(Role.USER, turn),
     ]
     usage, wrong = Usage(), ""
-    for _ in range(PLAN_TRIES):
+    for attempt in range(PLAN_TRIES):
+        if attempt:
+            told = structs.replace(request, messages=(*request.messages, *messages[_OPENING:]))
+            if default not in (await policy.evaluate(told, principal)).eligible:
+                why = f"{default} may not see what it wrote itself, so its segments are the parts."
+                return Planned(_because(decision, why), usage)
         try:
             written, used = await _ask(pool, default, messages, eligible, settings.max_parts, spending or Spending())
         except (BackendError, InvalidRequest) as error:

@@ -272,14 +272,18 @@ class Service:
             request_id, request, principal, decision.verdict, pool, decider.policy, self._grounder, settings, spending
         )
         deadline_s = min(settings.workflow.deadline_s, _SHARE_OF_TIMEOUT * settings.gateway.request_timeout_s)
-        plan = self._planner(pool, decider, request, spending)
+        plan = self._planner(pool, decider, request, principal, spending)
         return Workflow(request_id, request, decision, runs, settings.workflow, deadline_s, plan)
 
-    def _planner(self, pool: Pool, decider: Decider, request: Request, spending: Spending) -> Planner | None:
-        workflow, default = self.settings.workflow, self.settings.router.default
+    def _planner(
+        self, pool: Pool, decider: Decider, request: Request, principal: Principal, spending: Spending
+    ) -> Planner | None:
+        workflow, default, policy = self.settings.workflow, self.settings.router.default, decider.policy
         if workflow.planner != "model":
             return None
-        return lambda decision: plan_by_model(decision, request, pool, decider.router, workflow, default, spending)
+        return lambda decision: plan_by_model(
+            decision, request, pool, decider.router, workflow, default, policy, principal, spending
+        )
 
     async def plan(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Decision:
         """The Decision with the plan that would be carried out; `plan` is None where one specialist would answer.
@@ -290,7 +294,7 @@ class Service:
         with self._held() as (pool, decider):
             left, spending = await self.budgets.left(principal), Spending()
             (decision,) = await self._decide(decider, [request], principal, left)
-            planner = self._planner(pool, decider, request, spending)
+            planner = self._planner(pool, decider, request, principal, spending)
             if decision.plan is None or planner is None:
                 return decision
             request_id, started = request_id or new_request_id(), time.monotonic()
