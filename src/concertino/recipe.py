@@ -161,6 +161,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     smaller file for a little accuracy. 0 writes them as trained."""
     epochs: float = 4
     """Passes over the training part."""
+    cycles: int = 1
+    """Causal only: how often all `epochs` are gone through, the learning rate beginning anew each time (warm restarts).
+    A finished training of fewer cycles goes on where it ended."""
     learning_rate: float = 2e-3
     """At its highest, for the LoRA matrices."""
     head_learning_rate: float = 5e-3
@@ -290,8 +293,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def steps_digest(self) -> str:
-        """SHA-256 of what checkpoints depend on: an adapter written at another rank goes on from the same ones."""
-        return self._digest_of(msgspec.structs.replace(self.training, export_rank=0))
+        """SHA-256 of what checkpoints depend on: an adapter of another rank or of more cycles goes on from them."""
+        return self._digest_of(msgspec.structs.replace(self.training, export_rank=0, cycles=1))
 
     def _digest_of(self, training: Training) -> str:
         answers = (self.instruction, self.labels, self.free_text, self.max_tokens)
@@ -380,12 +383,15 @@ def _check(recipe: Recipe, path: Path) -> None:
         _check_tests(recipe, refuse)
     if recipe.on_low_confidence not in ("abstain", "escalate"):
         refuse("on_low_confidence", f"{recipe.on_low_confidence!r} must be abstain or escalate.")
-    for name in ("members", "rank", "epochs", "learning_rate", "batch", "accumulate", "max_tokens", "checkpoint_steps"):
+    counts = ("members", "rank", "epochs", "cycles", "batch", "accumulate", "max_tokens", "checkpoint_steps")
+    for name in (*counts, "learning_rate"):
         if getattr(recipe.training, name) <= 0:
             refuse(f"training.{name}", "must be more than 0.")
     if recipe.training.export_rank and not 0 < recipe.training.export_rank <= recipe.training.rank:
         refuse("training.export_rank", f"{recipe.training.export_rank} must be 1 to training.rank, or 0.")
     if recipe.training.export_rank and recipe.training.engine is Engine.ENCODER:
         refuse("training.export_rank", "is for causal bases; an encoder's adapter is written as trained.")
+    if recipe.training.cycles > 1 and recipe.training.engine is Engine.ENCODER:
+        refuse("training.cycles", "is for causal bases; give an encoder more epochs.")
     if not 0 < recipe.evaluation.alpha < 1:
         refuse("evaluation.alpha", f"{recipe.evaluation.alpha} is not a share between 0 and 1.")

@@ -11,6 +11,7 @@ _LATER: tuple[tuple[str, Any], ...] = (
     ("precision", "auto"),
     ("group_batches", False),
     ("export_rank", 0),
+    ("cycles", 1),
 )
 """Keys of before which there are recipes and digests, with the value that means what was done then."""
 

@@ -100,6 +100,26 @@ def test_an_adapter_is_written_at_another_rank_without_training_again(folder: Pa
         train(tiny.recipe(epochs=4), data, store, run)
 
 
+def test_a_finished_training_goes_on_when_it_gets_another_cycle(folder: Path) -> None:
+    from concertino.datasets.folder import open_dataset
+    from concertino.training.train import train
+
+    data, store = open_dataset(folder / "data"), Tiny(folder)
+    once = train(tiny.recipe(epochs=3), data, store, folder / "grown")
+    notes: list[str] = []
+    grown = train(tiny.recipe(epochs=3, cycles=2), data, store, folder / "grown", notes.append)
+    assert any("fewer cycles" in note for note in notes)
+    whole = train(tiny.recipe(epochs=3, cycles=2), data, store, folder / "whole")
+    assert (folder / "grown" / ADAPTER).read_bytes() == (folder / "whole" / ADAPTER).read_bytes()
+    assert grown.steps == whole.steps == 2 * once.steps
+    assert grown.epochs == 6
+    points = [json.loads(line) for line in (folder / "grown" / "curves.jsonl").open()]
+    rates = [point["learning_rate"] for point in points if "learning_rate" in point]
+    assert rates[: once.steps] == rates[once.steps :]
+    with pytest.raises(TrainingRefused, match="another recipe"):
+        train(tiny.recipe(epochs=3), data, store, folder / "grown")
+
+
 @pytest.mark.timeout(1200)  # whole processes, on a machine that may be busy
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Path) -> None:
     settings = ("dropout=0.1", "epochs=6", "accumulate=2", "evaluate_steps=4")

@@ -123,8 +123,12 @@ class _Run:
         return -(-batches // (self.plan.accumulate * self.machine.world))
 
     @property
-    def steps(self) -> int:
+    def steps_per_cycle(self) -> int:
         return max(1, math.ceil(self.plan.epochs * self.steps_per_epoch))
+
+    @property
+    def steps(self) -> int:
+        return self.plan.cycles * self.steps_per_cycle
 
     def train(self) -> TrainingResult:
         from concertino.training.gguf_export import bytes_needed, refuse_without_room
@@ -158,7 +162,8 @@ class _Run:
         begun = time.perf_counter()
         state, step = self.state, self.state.step
         batches = self._batches(step)
-        rate = self.plan.learning_rate * learning_rate(step, self.steps, self.plan.warmup)
+        cycle = self.steps_per_cycle
+        rate = self.plan.learning_rate * learning_rate(step % cycle, cycle, self.plan.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.trainee.train()
@@ -185,9 +190,8 @@ class _Run:
         return [[self.examples[index] for index in batch] for batch in chosen]
 
     def _evaluation_due(self) -> bool:
-        return (
-            self.state.step % (self.plan.evaluate_steps or self.steps_per_epoch) == 0 or self.state.step == self.steps
-        )
+        due = (self.plan.evaluate_steps or self.steps_per_epoch, self.steps_per_cycle)
+        return any(self.state.step % interval == 0 for interval in due)
 
     # Dev
 
@@ -307,7 +311,7 @@ class _Run:
             base_sha256=self.base.sha256,
             seed=self.plan.seed,
             steps=state.step,
-            epochs=self.plan.epochs,
+            epochs=self.plan.epochs * self.plan.cycles,
             tokens=state.tokens,
             seconds=round(state.seconds, 1),
             metric=self.recipe.evaluation.metric,

@@ -23,8 +23,8 @@ def train(
 
     `members_from` is the folder of an earlier version of an encoder skill, whose members are taken over. A run folder
     with a finished training of the same recipe and data is left as it is; where only `export_rank` changed, the adapter
-    is written again without training. Raises TrainingRefused for a folder of another training, ModelMissing, and what
-    the engines raise.
+    is written again without training, and where `cycles` was raised, the training goes on. Raises TrainingRefused for a
+    folder of another training, ModelMissing, and what the engines raise.
     """
     if dataset.manifest.name != recipe.name:
         raise TrainingRefused(f"{dataset.folder} is the dataset of {dataset.manifest.name}, not of {recipe.name}.")
@@ -33,13 +33,15 @@ def train(
         if (done.recipe_digest, done.dataset) == (recipe.training_digest, dataset.manifest.content):
             note(f"{run} holds this training already; nothing to do")
             return done
-        rewritten = recipe.training.engine is Engine.CAUSAL and done.dataset == dataset.manifest.content
-        if not (rewritten and recipe.steps_digest in (done.steps_digest, done.recipe_digest)):
+        same = recipe.training.engine is Engine.CAUSAL and done.dataset == dataset.manifest.content
+        longer = recipe.training.epochs * recipe.training.cycles - done.epochs
+        if not same or longer < 0 or recipe.steps_digest not in (done.steps_digest, done.recipe_digest):
             raise TrainingRefused(
                 f"{run} holds a training of another recipe or dataset. Train into another folder with --out, or remove "
                 "it."
             )
-        note(f"{run} holds this training, written at another rank; it is written again from its last checkpoint")
+        what = "of fewer cycles; it goes on" if longer else "written at another rank; it is written again"
+        note(f"{run} holds this training, {what} from its last checkpoint")
         (run / RESULT).unlink()
     run.mkdir(parents=True, exist_ok=True)
     if recipe.training.engine is Engine.ENCODER:
