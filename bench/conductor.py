@@ -9,8 +9,9 @@
 does both for requests that were written by hand (`compound_requests.jsonl`).
 `plans` compares the generalist's plans with those of the segments. `answers` asks the team (`auto`) and the generalist
 alone for the same assembled requests, checks each part by a program, and counts seconds, processor time of this process
-and its engines, and the price by the cards; `report` says again what `answers` has kept. Prints tables, or JSON with
-`--json`.
+and its engines, and the price by the cards; it goes on from the answers in FILE. A request that policy keeps from the
+generalist (one that reads like somebody's health data) is left out. `report` says again what `answers` has kept. Prints
+tables, or JSON with `--json`.
 
 Parts are Python problems (MBPP, run against their tests), exam questions of law, medicine and business (MMLU, the
 letter) and school problems (GSM8K, the number), joined by connecting words or written as a list; a request has two or
@@ -31,9 +32,10 @@ from typing import Any
 
 import psutil
 from msgspec import structs
-from team_bases import LETTERS, exam_rows, passes, rows_of
+from team_bases import LETTERS, exam_rows, rows_of, solved
 
 from concertino.config import Settings, load
+from concertino.errors import PolicyRefused
 from concertino.orchestrator.compose import compose
 from concertino.orchestrator.decider import engineless
 from concertino.orchestrator.service import Service
@@ -65,7 +67,7 @@ class Item:
         if self.domain == "code":
             blocks = re.findall(r"```(?:python)?\n(.*?)(?:```|$)", answer, re.DOTALL)
             mine = [block for block in blocks if re.search(rf"def {self.row['entry_point']}\b", block)]
-            return any(passes(f"```python\n{block}```", self.row) for block in mine)
+            return any(solved(f"```python\n{block}```", self.row) for block in mine)
         if self.domain == "general":
             found = re.findall(r"(?:Result[*\s:]{0,6}|boxed\{)\\?\$?(-?\d[\d,]*(?:\.\d+)?)", answer)
             wanted = self.row["answer"].split("####")[1].strip().replace(",", "")
@@ -256,13 +258,22 @@ async def answers(data: Path, count: int, out: str, composed: bool) -> dict[str,
     workflow = structs.replace(settings.workflow, deadline_s=600.0, answer="composed" if composed else "parts")
     gateway = structs.replace(settings.gateway, request_timeout_s=1000.0)
     service = compose(structs.replace(settings, workflow=workflow, gateway=gateway))
+    before = {row["request"]: row for row in checked_again(kept_in(out), data, count)}
     await service.start()
     rows = []
     try:
         for number, (text, parts) in enumerate(assembled(data, count)):
+            if text in before:
+                rows.append(before[text])
+                continue
             tokens = PART_TOKENS * len(parts)
             row: dict[str, Any] = {"request": text, "domains": [part.domain for part in parts]}
             order = ("auto", "general") if number % 2 else ("general", "auto")
+            try:
+                await service.decide(asked(text, "general", tokens))
+            except PolicyRefused as error:
+                print(number, f"left out: the generalist may not see it ({error})", file=sys.stderr, flush=True)
+                continue
             for model in order:
                 answer, seconds, cpu = await timed(service, asked(text, model, tokens))
                 row[model] = {
@@ -288,12 +299,19 @@ def keep(rows: list[dict[str, Any]], out: str) -> None:
         Path(out).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
+def kept_in(out: str) -> list[dict[str, Any]]:
+    """The answers that an earlier run has kept; none without a file."""
+    path = Path(out)
+    return list(json.loads(path.read_text("utf-8"))) if out and path.is_file() else []
+
+
 def checked_again(rows: list[dict[str, Any]], data: Path, count: int) -> list[dict[str, Any]]:
     """Kept answers against the checks of today; `count` must be that of the run."""
-    for row, (text, parts) in zip(rows, assembled(data, count), strict=False):
-        assert row["request"] == text, "kept by a run with another --requests"
+    made = dict(assembled(data, count))
+    for row in rows:
+        assert row["request"] in made, "kept by a run with another --requests"
         for model in ("auto", "general"):
-            row[model]["right"] = [part.right(row[model]["text"]) for part in parts]
+            row[model]["right"] = [part.right(row[model]["text"]) for part in made[row["request"]]]
     return rows
 
 
@@ -372,8 +390,8 @@ def main() -> None:
 def measured(arguments: argparse.Namespace, data: Path) -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
     """The figures, and what prints them."""
     if arguments.what == "report":
-        kept = json.loads(Path(arguments.out).read_text("utf-8"))
-        return report(checked_again(kept, data, arguments.requests)), print_report
+        kept = checked_again(kept_in(arguments.out), data, arguments.requests)
+        return report(kept), print_report
     if arguments.what == "recognise":
         return asyncio.run(recognise(data, arguments.rows, 200)), print_recognised
     if arguments.what == "plans":

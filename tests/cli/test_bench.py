@@ -1,5 +1,6 @@
 """`concertino bench`: every benchmark by its name, from a checkout and from a wheel."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -81,3 +82,16 @@ def test_a_wheel_holds_the_programs_and_runs_one(tmp_path: Path, concertino: Com
     assert str(tmp_path / "site") in subprocess.run([sys.executable, "-c", where], **run).stdout  # type: ignore[call-overload]
     command = [sys.executable, "-m", "concertino", "bench", "evidence"]
     assert "| legal/clause-type |" in subprocess.run(command, **run).stdout  # type: ignore[call-overload]
+
+
+def test_the_conductor_counts_an_answer_by_what_it_says_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    conductor = importlib.import_module("conductor")
+    test = "def check(candidate):\n    assert candidate((1, 2, 3)) == (1, 3)\n"
+    code = conductor.Item("code", "", {"entry_point": "ends", "test": test})
+    number = conductor.Item("general", "", {"answer": "3 + 4 = 7\n#### 7"})
+    letter = conductor.Item("legal", "", {"answer": "C"})
+    said = "### 1\n\nResult: {}\n\n### 2\n\n```python\ndef ends(row):\n    return row[0], row[{}]\n```\n\nChoice: {}"
+    right, wrong = said.format(7, -1, "C"), said.format(8, 1, "D")
+    assert [item.right(right) for item in (code, number, letter)] == [True, True, True]
+    assert [item.right(wrong) for item in (code, number, letter)] == [False, False, False]
