@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import structs
@@ -59,7 +60,7 @@ HEALTH_SUBJECTS = frozenset(_HEALTH.split())
 LAY = Path(__file__).with_name("knowledge_questions.jsonl")
 
 
-def rows_of(path: Path) -> list[dict]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -85,7 +86,7 @@ class Embedder:
         self._files.release()
 
 
-def questions(rows: list[dict], share: float, rng: random.Random) -> tuple[list[int], dict[str, list]]:
+def questions(rows: list[dict[str, Any]], share: float, rng: random.Random) -> tuple[list[int], dict[str, list[Any]]]:
     """Numbers of the rows to index, and the questions by kind, each with what would be a right hit."""
     lay = rows_of(LAY)
     focuses = sorted({row["focus"].lower() for row in rows})
@@ -97,7 +98,7 @@ def questions(rows: list[dict], share: float, rng: random.Random) -> tuple[list[
     indexed = [place for place, row in enumerate(rows) if row["focus"].lower() in kept]
     words = " ".join(f"{rows[place]['text']} {rows[place]['answer']}".lower() for place in indexed)
 
-    def reworded(row: dict) -> str:
+    def reworded(row: dict[str, Any]) -> str:
         return rng.choice(OTHER_WORDS[row["qtype"]]).format(row["focus"].lower())
 
     drawn = rng.sample([place for place in indexed if rows[place]["qtype"] in OTHER_WORDS], 300)
@@ -114,11 +115,11 @@ def questions(rows: list[dict], share: float, rng: random.Random) -> tuple[list[
     }
 
 
-def _same(asked: dict) -> Callable[[dict], bool]:
+def _same(asked: dict[str, Any]) -> Callable[[dict[str, Any]], bool]:
     return lambda row: (row["focus"].lower(), row["qtype"]) == (asked["focus"].lower(), asked["qtype"])
 
 
-def _about(words: list[str]) -> Callable[[dict], bool]:
+def _about(words: list[str]) -> Callable[[dict[str, Any]], bool]:
     return lambda row: any(word in row["focus"].lower() for word in words)
 
 
@@ -161,7 +162,7 @@ def retrieval(arguments: argparse.Namespace) -> None:
         embed.close()
 
 
-def measure(index: Index, rows: list[dict], asked: dict, vectors: dict, way: str) -> None:
+def measure(index: Index, rows: list[dict[str, Any]], asked: dict[str, Any], vectors: dict[str, Any], way: str) -> None:
     """Print hits, the separation of found from not found, and weights fitted to this index."""
     found: dict[str, list[list[Hit]]] = {}
     taken = []
@@ -218,7 +219,7 @@ def scope(arguments: argparse.Namespace) -> None:
 
     router, rng = LinearRouter(), random.Random(5)
     splits = load_splits(arguments.data_dir, lambda sentence: print(sentence, file=sys.stderr))
-    by_source: dict[tuple[str, str], list] = {}
+    by_source: dict[tuple[str, str], list[Any]] = {}
     for row in splits.test:
         by_source.setdefault((row.label, row.source), []).append(row)
     drawn = [row for rows in by_source.values() for row in rng.sample(rows, min(150, len(rows)))]
@@ -236,7 +237,8 @@ def scope(arguments: argparse.Namespace) -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, pairs in parts.items():
         rankings = router.rank([[Message(Role.USER, text)] for text, _ in pairs])
-        own, other = [], []
+        own: list[Any] = []
+        other: list[Any] = []
         for mine in [domain for domain in CLASSES if domain != "general"]:
             for (_, domain), ranking in zip(pairs, rankings, strict=True):
                 general = ranking.domain == "general"

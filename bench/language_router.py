@@ -171,7 +171,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     asker = Asker(args.adapter)
     await asker.backend.start()
     try:
-        report = {"described": await described(asker, args), "built_in": await built_in(asker, args)}
+        report: dict[str, Any] = {"described": await described(asker, args), "built_in": await built_in(asker, args)}
     finally:
         await asker.backend.close()
     times = np.array(asker.seconds) * 1000

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ GENERAL = CLASSES.index("general")
 Embed = Callable[[list[str]], np.ndarray]
 
 
-def tokenizer_of(folder: Path):
+def tokenizer_of(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -313,13 +314,16 @@ def probe(name: str, work: Path, base: Path) -> None:
 
 
 def sample(rows: tuple[Row, ...], per_source: int) -> list[Row]:
-    rng, by_source = random.Random(11), {}
+    rng = random.Random(11)
+    by_source: dict[str, list[Row]] = {}
     for row in rows:
         by_source.setdefault(row.source, []).append(row)
     return [row for _, group in sorted(by_source.items()) for row in rng.sample(group, min(per_source, len(group)))]
 
 
-def measure(name: str, work: Path, base: Path, parts: dict[str, list[Row]], drawn: list[tuple[str, int]]) -> dict:
+def measure(
+    name: str, work: Path, base: Path, parts: dict[str, list[Row]], drawn: list[tuple[str, int]]
+) -> dict[str, Any]:
     scores = open_scores(name, work, base)
     logits, truth = scores([text for text, _ in drawn]), np.array([label for _, label in drawn])
     temperature = fit_temperature(logits, truth)
@@ -329,7 +333,7 @@ def measure(name: str, work: Path, base: Path, parts: dict[str, list[Row]], draw
         return powers / powers.sum(axis=1, keepdims=True)
 
     threshold = fit_threshold(probabilities(logits), truth, GENERAL)
-    result = {"temperature": temperature, "threshold": threshold}
+    result: dict[str, Any] = {"temperature": temperature, "threshold": threshold}
     for part, rows in parts.items():
         judged = figures(
             probabilities(scores([row.text for row in rows])), [row.label for row in rows], CLASSES, threshold,
@@ -342,7 +346,7 @@ def measure(name: str, work: Path, base: Path, parts: dict[str, list[Row]], draw
     return result
 
 
-def table(results: dict[str, dict]) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "| encoder | test | exam | exam ECE | exam AUROC | one text p50 / p99 ms | texts/s | disk MB | resident MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -382,7 +386,7 @@ def main() -> None:
     (work / "batch.json").write_text(json.dumps(short[:1000]))
     build_shared(work, base)
     guesses = {part: sum(row.label == "general" for row in rows) / len(rows) for part, rows in parts.items()}
-    results: dict[str, dict] = {"majority": {part: {"accuracy": share} for part, share in guesses.items()}}
+    results: dict[str, dict[str, Any]] = {"majority": {part: {"accuracy": share} for part, share in guesses.items()}}
     vectors = np.empty(0)
     for name in CONTENDERS:
         print(f"{name} ...", file=sys.stderr)

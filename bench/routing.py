@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -34,7 +35,7 @@ from concertino.router.linear import LinearRouter
 from concertino.training.routing.augment import OPENINGS, mistype
 from concertino.training.routing.data import CLASSES, Row, load_splits
 from concertino.training.routing.figures import figures, fit_temperature, fit_threshold
-from concertino.training.routing.fit import drawn_rows, fit_domains, fit_outcomes
+from concertino.training.routing.fit import OutcomeReport, drawn_rows, fit_domains, fit_outcomes
 from concertino.training.routing.left_out import sampled
 from concertino.training.routing.report import read_questions
 from concertino.training.routing.table import read_outcomes
@@ -88,7 +89,7 @@ def open_peer(rows: Sequence[Row], memory: Remembering, top: int, aggregation: s
     from semantic_router import IndexedRouter, Route
     from semantic_router.encoders import DenseEncoder
 
-    class Ours(DenseEncoder):
+    class Ours(DenseEncoder):  # type: ignore[misc]  # the library may be absent
         def __call__(self, docs: list[str]) -> list[list[float]]:
             return memory.whole(docs).tolist()
 
@@ -116,7 +117,9 @@ def p50(scores: Scores) -> float:
     return float(np.percentile(taken[10:], 50))
 
 
-def judge(scores: Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]], calibrated: bool) -> dict[str, dict]:
+def judge(
+    scores: Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]], calibrated: bool
+) -> dict[str, dict[str, Any]]:
     """Figures of one router on every part; where it has no probabilities, temperature and threshold are fitted."""
     raw = scores([row.text for row in held])
     truth = np.array([CLASSES.index(row.label) for row in held])
@@ -153,9 +156,9 @@ def stability(scores: Scores, rows: Sequence[Row], seed: int) -> dict[str, float
     return {"typing errors": float((before == typed).mean()), "rewordings": float((before == said).mean())}
 
 
-def outcome_tables(data: Path) -> dict[str, object]:
+def outcome_tables(data: Path) -> dict[str, OutcomeReport]:
     """The re-implemented rivals on public outcome tables."""
-    encoder, found = open_encoder(BASE), {}
+    encoder, found = open_encoder(BASE), dict[str, OutcomeReport]()
     strong, weak = "gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1"
     for name, costs in (("llmrouter_train", {}), ("routellm_mmlu", {strong: 1.0, weak: 0.0})):
         table = read_outcomes(data / "routing" / f"{name}.jsonl", costs)
@@ -164,7 +167,11 @@ def outcome_tables(data: Path) -> dict[str, object]:
     return found
 
 
-def table(results: dict[str, dict], parts: Sequence[str]) -> str:
+def log_probabilities(router: KnnRouter | ClusterRouter) -> Scores:
+    return lambda texts: np.log(router.probabilities(texts) + 1e-9)
+
+
+def table(results: dict[str, dict[str, Any]], parts: Sequence[str]) -> str:
     lines = [
         "| router | " + " | ".join(parts) + " | ECE (exam) | typing errors | rewordings | p50 ms |",
         "| --- |" + " --- |" * (len(parts) + 4),
@@ -182,7 +189,7 @@ def table(results: dict[str, dict], parts: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def tier_lines(parts: dict[str, dict]) -> str:
+def tier_lines(parts: dict[str, dict[str, Any]]) -> str:
     """Ours by tier: the share of the decisions, and how many of those are right."""
     lines = ["| tier | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
     for tier in ("linear", "default"):
@@ -217,14 +224,14 @@ def main() -> None:
         name: {"rows": len(part), "accuracy": sum(row.label == "general" for row in part) / len(part)}
         for name, part in parts.items()
     }
-    results: dict[str, dict] = {"majority class": {"parts": majority}}
+    results: dict[str, dict[str, Any]] = {"majority class": {"parts": majority}}
     contenders: dict[str, tuple[Scores, bool]] = {OURS: (LinearRouter().probabilities, True)}
     with tempfile.TemporaryDirectory() as folder:
         for method, kind in (("knn", KnnRouter), ("clusters", ClusterRouter)):
             out = Path(folder) / method
             fit_domains(rows, held, out, method, {}, lambda message: print(message, file=sys.stderr))
             router = kind(weights=out)
-            contenders[method] = (lambda texts, router=router: np.log(router.probabilities(texts) + 1e-9), False)
+            contenders[method] = (log_probabilities(router), False)
     try:
         for encoder, said in ((BASE, "MiniLM as published"), (HEAD, "our tuned MiniLM")):
             memory = Remembering(encoder)
