@@ -99,6 +99,40 @@ async def test_whom_a_strangers_router_does_not_know_is_found_by_its_description
     assert [item.domain for item in found.tier.described] == ["legal", "finance", "medical", "hr"]
 
 
+COUNSEL = {
+    **HR,
+    "name": "counsel",
+    "description": "Law and contracts: clauses, liability, tenancy, court decisions, statutes and what they mean.",
+}
+
+
+async def test_a_described_specialist_stands_in_for_a_domain_that_nobody_else_serves(
+    team_settings: Callable[..., Settings],
+) -> None:
+    cards = [card for card in echo_team()["specialists"] if card["name"] != "legal"]
+    decider = engineless(team_settings(specialists=[*cards, COUNSEL]))
+    for text in ("Can my landlord evict me without notice?", "Explain the indemnity clause of this agreement."):
+        decision = await decide(decider, text)
+        assert (decision.specialist, decision.tier) == ("counsel", Tier.DESCRIPTIONS)
+        assert "Reads like legal" in decision.reason and "counsel is described as" in decision.reason
+        assert decision.confidence == decision.scores["counsel"] > 0.5
+    for name, text in (("code", "How do I rebase a git branch?"), ("medical", "What are symptoms of anaemia?")):
+        assert (await decide(decider, text)).specialist == name
+
+
+async def test_who_serves_a_domain_keeps_it_from_a_stand_in(team_settings: Callable[..., Settings]) -> None:
+    decision = await decide(with_cards(team_settings, COUNSEL), "Can my landlord evict me without notice?")
+    assert (decision.specialist, decision.tier) == ("legal", Tier.LINEAR)
+
+
+async def test_a_stand_in_that_policy_excluded_is_not_chosen(team_settings: Callable[..., Settings]) -> None:
+    cards = [card for card in echo_team()["specialists"] if card["name"] != "legal"]
+    settings = team_settings(specialists=[*cards, COUNSEL], policy={"tenants": {"guests": ["general", "code"]}})
+    decision = await decide(engineless(settings), "Can my landlord evict me without notice?", "guests")
+    assert decision.specialist != "counsel"
+    assert "counsel" not in decision.scores
+
+
 async def test_contradictory_examples_are_refused_when_the_team_is_made(team_settings: Callable[..., Settings]) -> None:
     travel = {**HR, "name": "travel", "description": "Travel.", "examples": ["Book a meeting room in Rome"]}
     with pytest.raises(ConfigurationError, match="stands on the cards of hr and travel"):

@@ -10,8 +10,9 @@ import pytest
 
 from concertino.errors import ConfigurationError
 from concertino.router.description_weights import MANIFEST, OWN_FILES, SHIPPED, load_description_weights
-from concertino.router.descriptions import FEATURES, Described, DescriptionTier, in_context, phrases
+from concertino.router.descriptions import LEAST, Described, DescriptionTier
 from concertino.router.linear import LinearRouter
+from concertino.router.profile import FEATURES, MATCHES, Profile, in_context, phrases
 from concertino.types import Message, Ranking, Role, Tier
 
 HR = Described(
@@ -184,3 +185,24 @@ def test_a_damaged_or_missing_file_is_refused_by_name(tmp_path: Path, name: str)
     (copy / name).unlink()
     with pytest.raises(ConfigurationError, match=name):
         DescriptionTier([HR], weights=copy)
+
+
+def test_a_title_is_chosen_from_a_lower_probability_on_than_a_list_of_topics(
+    published: Path, tier: DescriptionTier, head: LinearRouter
+) -> None:
+    listed = tier.weights.manifest.threshold_alone
+    titled = DescriptionTier([Described("kitchen", "Cooking and restaurants.")], home=published)
+    asked = "what can I use instead of butter in a cake"
+    ranking = ask(titled, head, asked, left=("kitchen",))
+    assert ranking.domain == "kitchen"
+    assert LEAST <= titled.probabilities(titled.encoder.whole([asked]), ["kitchen"])[0, 0] < listed
+
+
+def test_a_text_of_the_bank_is_no_rival_of_itself(tier: DescriptionTier) -> None:
+    bank = tier.weights.bank
+    profile = Profile(bank[:1], bank[:1], bank[:0], bank[:0], bank)
+    column = FEATURES.index("rival")
+    with_itself, without = profile.features(bank)[:, column], profile.bank_features()[:, column]
+    strangers = profile.z_scores(bank).max(axis=1) < MATCHES
+    assert (without[strangers] < with_itself[strangers]).all()
+    assert without[~strangers] == pytest.approx(with_itself[~strangers])

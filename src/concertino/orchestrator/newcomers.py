@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Collection, Sequence
 
-from concertino.config import SpecialistCard
 from concertino.errors import ModelMissing
 from concertino.router.base import Router
 from concertino.specialists.pool import Pool
@@ -15,7 +14,7 @@ log = logging.getLogger("concertino.orchestrator")
 class Newcomers:
     """The description tier over a pool's cards."""
 
-    def __init__(self, pool: Pool, domains: Sequence[str], weights: str = "") -> None:
+    def __init__(self, pool: Pool, router: Router, domains: Sequence[str], weights: str = "") -> None:
         # Here, because a team without newcomers needs neither numpy nor an encoder for this.
         from concertino.router.descriptions import Described, DescriptionTier
 
@@ -24,7 +23,11 @@ class Newcomers:
             Described(name, found[0].description, tuple(text for card in found for text in card.examples))
             for name, found in cards.items()
         ]
-        self.tier = DescriptionTier(described, weights=weights or None, home=pool.settings.home_path)
+        settings = pool.settings
+        served = {domain for card in settings.specialists for domain in card.serves}
+        self.tier = DescriptionTier(
+            described, weights=weights or None, home=settings.home_path, router=router, served=served
+        )
         self._servers = {name: frozenset(card.name for card in found) for name, found in cards.items()}
 
     @property
@@ -60,12 +63,8 @@ def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers |
     if not unknown:
         return None
     try:
-        return _newcomers(pool, unknown, weights)
+        return Newcomers(pool, router, list(dict.fromkeys(card.serves[0] for card in unknown)), weights)
     except ModelMissing as error:
         names = ", ".join(card.name for card in unknown)
         log.warning("%s Until then `auto` does not choose %s, which only a description tells of.", error.message, names)
         return None
-
-
-def _newcomers(pool: Pool, unknown: Sequence[SpecialistCard], weights: str) -> Newcomers:
-    return Newcomers(pool, list(dict.fromkeys(card.serves[0] for card in unknown)), weights)

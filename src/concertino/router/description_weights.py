@@ -22,7 +22,7 @@ class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """`descriptions.json`."""
 
     coefficients: tuple[float, ...]
-    """One for each of `descriptions.FEATURES`."""
+    """One for each of `profile.FEATURES`."""
     intercept: float
     threshold: float
     """From this probability on a described specialist is chosen, where any card of the tier has examples."""

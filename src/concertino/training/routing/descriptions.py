@@ -16,8 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.router.description_weights import MANIFEST, DescriptionManifest, file_hashes
-from concertino.router.descriptions import FEATURES, Profile, in_context, phrases
 from concertino.router.encoder import Encoder
+from concertino.router.profile import FEATURES, Profile, in_context, phrases
 from concertino.training.routing.data import Row
 from concertino.training.routing.topics import Topic, Words, drawn, load_words
 

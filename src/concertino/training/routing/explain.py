@@ -45,7 +45,9 @@ def explain_text(
     ranking, described = found.ranking, tuple[Evidence, ...]()
     if cards:
         items = [Described(card.serves[0], card.description, card.examples) for card in cards]
-        tier = DescriptionTier(items, weights=settings.router.descriptions or None, home=settings.home_path)
+        served = {domain for card in settings.specialists for domain in card.serves}
+        weights = settings.router.descriptions or None
+        tier = DescriptionTier(items, weights=weights, home=settings.home_path, router=router, served=served)
         names = [item.domain for item in tier.described]
         ranking = tier.refine([conversation], [ranking], [names])[0]
         described = tuple(tier.evidence(text)) if text.strip() else ()

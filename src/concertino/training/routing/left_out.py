@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.config import built_in_team
 from concertino.router.description_weights import DescriptionManifest, digest
-from concertino.router.descriptions import Profile, log_odds, probability
+from concertino.router.profile import Profile, log_odds, probability
 from concertino.router.published import PublishedEncoder
 from concertino.training.routing.data import Row, load_splits
 from concertino.training.routing.descriptions import (

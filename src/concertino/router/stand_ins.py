@@ -1,0 +1,65 @@
+"""Described specialists that stand in for a domain which the router knows and nobody in the team serves.
+
+A team without `legal` may have a specialist "counsel", described as one for law and contracts. The router knows legal
+questions far better than any description tells; so where the phrases of the description read like `legal`, what the
+router says of `legal` is said of counsel too. Constants were chosen on calibration rows and on descriptions of single
+topics; docs/routing.md has the figures.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from concertino.router.base import Router
+from concertino.router.linear import FALLBACK
+from concertino.types import Message, Ranking, Role
+
+READS_AS = 0.5
+"""Mean probability of a domain over the phrases of a description from which on the description reads like it."""
+FITS_ALONE, FITS_SHARED = 0.005, 0.05
+"""From this chance on, by its description, a text that the router gives to the domain is the stand-in's: where the
+description is the only one that reads like the domain, and where several do, each of which is for a part of it."""
+RULED_OUT = 0.05
+"""Below this probability of the domain, a text is not the stand-in's whatever its description says."""
+
+
+class StandIn(Struct, frozen=True):
+    """The router's domain that a described one stands in for, and the chance that it needs of its own."""
+
+    domain: str
+    fits: float
+
+
+def find_stand_ins(router: Router, texts: Mapping[str, Sequence[str]], served: Collection[str]) -> dict[str, StandIn]:
+    """Which described domains stand in for one of the router's that is not among `served`.
+
+    `texts` are the phrases and examples of each. Nobody stands in for `general`: what is nobody's is the default's.
+    """
+    unserved = router.rank([[Message(Role.USER, "")]])[0].scores.keys() - {FALLBACK, *served}
+    found: dict[str, str] = {}
+    for name, said in texts.items():
+        if not said or not unserved:
+            continue
+        rankings = router.rank([[Message(Role.USER, text)] for text in said])
+        mean = {domain: float(np.mean([r.scores.get(domain, 0.0) for r in rankings])) for domain in rankings[0].scores}
+        best = max(mean, key=lambda domain: mean[domain])
+        if best in unserved and mean[best] >= READS_AS:
+            found[name] = best
+    sharing = Counter(found.values())
+    return {
+        name: StandIn(domain, FITS_ALONE if sharing[domain] == 1 else FITS_SHARED) for name, domain in found.items()
+    }
+
+
+def with_router(chances: np.ndarray, scores: np.ndarray, chosen: np.ndarray, fits: float) -> np.ndarray:
+    """`[texts]`: chances by description, raised to the router's score of the domain where the router chose it and the
+    description does not speak against it, and 0 where the router rules the domain out."""
+    raised = np.where(chosen & (chances >= fits), np.maximum(chances, scores), chances)
+    return np.asarray(np.where(scores < RULED_OUT, 0.0, raised))
+
+
+def is_taken(chance: float, ranking: Ranking, stand_in: StandIn) -> bool:
+    """Whether a text with this chance by description is the stand-in's."""
+    return ranking.domain == stand_in.domain and chance >= stand_in.fits

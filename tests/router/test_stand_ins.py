@@ -1,0 +1,46 @@
+"""Described specialists that stand in for a domain of the router's, by the shipped head."""
+
+import numpy as np
+import pytest
+
+from concertino.router.linear import LinearRouter
+from concertino.router.profile import phrases
+from concertino.router.stand_ins import FITS_ALONE, FITS_SHARED, RULED_OUT, StandIn, find_stand_ins, with_router
+
+LAW = "Law and contracts: clauses, liability, tenancy, court decisions, statutes and what they mean."
+LEASES = "Tenancy law: leases, rent, eviction and deposits of tenants."
+HR = "Human resources: vacation days and leave requests, onboarding of new employees, performance reviews."
+OTHERS = ("code", "finance", "medical", "general")
+
+
+@pytest.fixture(scope="module")
+def head() -> LinearRouter:
+    return LinearRouter()
+
+
+def test_a_description_of_law_stands_in_for_legal_where_nobody_serves_it(head: LinearRouter) -> None:
+    texts = {"counsel": phrases(LAW), "hr": phrases(HR)}
+    assert find_stand_ins(head, texts, OTHERS) == {"counsel": StandIn("legal", FITS_ALONE)}
+    assert find_stand_ins(head, texts, (*OTHERS, "legal")) == {}
+
+
+def test_examples_alone_say_it_too(head: LinearRouter) -> None:
+    asked = ["Can my landlord keep the deposit?", "Is a verbal contract binding?", "What does force majeure mean?"]
+    assert find_stand_ins(head, {"counsel": asked}, OTHERS) == {"counsel": StandIn("legal", FITS_ALONE)}
+
+
+def test_two_for_parts_of_a_domain_need_more_of_their_own(head: LinearRouter) -> None:
+    found = find_stand_ins(head, {"counsel": phrases(LAW), "leases": phrases(LEASES)}, OTHERS)
+    assert found == {name: StandIn("legal", FITS_SHARED) for name in ("counsel", "leases")}
+
+
+def test_nobody_stands_in_for_what_is_the_defaults(head: LinearRouter) -> None:
+    texts = {"chat": ["Small talk, recipes, holidays and school homework"], "silent": []}
+    assert find_stand_ins(head, texts, ()) == {}
+
+
+def test_the_routers_word_counts_where_it_chose_the_domain_and_the_description_does_not_object() -> None:
+    chances = np.array([0.3, 0.3, 0.0, 0.9])
+    scores = np.array([0.95, 0.6, 0.95, RULED_OUT / 2])
+    joined = with_router(chances, scores, np.array([True, False, True, False]), FITS_SHARED)
+    assert joined.tolist() == [0.95, 0.3, 0.0, 0.0]
