@@ -308,7 +308,8 @@ class TokenLogprob(Struct, frozen=True):
 class Chunk(Struct, frozen=True):
     """One step of a generation. The last chunk carries `finish_reason`; usage comes with it or after it.
 
-    `confidence` is set by engines that say themselves how sure they are of a label. `part` tells that a part of a
+    `confidence` is set by engines that say themselves how sure they are of a label, `scope` by those that say how
+    surely the text is one that the adapter is for. `part` tells that a part of a
     compound request has begun or ended; such a chunk has no text.
     """
 
@@ -318,6 +319,7 @@ class Chunk(Struct, frozen=True):
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     confidence: float | None = None
+    scope: float | None = None
     part: Part | None = None
 
 

@@ -10,6 +10,7 @@ import pytest
 from concertino.datasets.folder import Row, open_dataset
 from concertino.errors import EvaluationRefused, ModelMissing
 from concertino.evaluation import embedding, generalist, specialist
+from concertino.evaluation import evaluate as evaluation
 from concertino.evaluation.checks import normalised
 from concertino.evaluation.evaluate import Options, evaluate, sample
 from concertino.evaluation.results import Abstention, EvaluationReport, Kind, read_report
@@ -20,7 +21,8 @@ from tests.evaluation.runs import RECIPE, animal_rows, echo_store, write_dataset
 
 @pytest.fixture
 def echoing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every engine of an evaluation is the echo backend."""
+    """Every engine of an evaluation is the echo backend; the encoder that scopes are read with is not in the store."""
+    monkeypatch.setattr(evaluation, "fit_scope", lambda *_: None)
     monkeypatch.setattr(specialist, "ENGINES", {"causal": "echo"})
     monkeypatch.setattr(generalist, "BACKEND", "echo")
     monkeypatch.setattr(generalist, "OPTIONS", {})

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {
     "plugins", "config", "config_check", "settings", "recipe", "recipe_digest", "limits", "template", "related",
-    "calculation", "errors", "types",
+    "calculation", "confidence", "errors", "types",
 }  # fmt: skip
 
 # A room may import rooms of the floors below its own, and itself. Rooms on one floor do not import each other.

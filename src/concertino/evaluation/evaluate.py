@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.backends.base import ModelUse
+from concertino.backends.scope import FILE as SCOPE
 from concertino.config import Price
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.errors import EvaluationRefused
@@ -46,6 +47,7 @@ from concertino.evaluation.results import (
     PromptTried,
 )
 from concertino.evaluation.running import Engine, Kept, Note, Prediction, adapter_hash, engine_for
+from concertino.evaluation.scope import fit_scope, open_scope_encoder, questions_of_others, threshold_on
 from concertino.evaluation.specialist import Specialist, calibrate, specialist_of
 from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.labels import LabelTask
@@ -128,11 +130,16 @@ class _Evaluation:
         self.labels: tuple[str, ...] = () if recipe.free_text else read_adapter(run_folder / ADAPTER).labels
         self.task = task_for(recipe, self.labels)
         self.left_out: list[LeftOut] = []
+        self.scope_threshold: float | None = None
 
     def run(self, rows: list[Row]) -> EvaluationReport:
         for name in self._models():
             self.store.require(name)  # before the first hour, not after it
         rows, self.left_out = usable_rows(self.task, rows, self.options.rows, self.note)
+        scope = fit_scope(self.dataset, self.run_folder, self.store, self.note)
+        if scope is not None and self.recipe.free_text:
+            own = list(self.dataset.rows(Part.CALIBRATION))
+            self.scope_threshold = threshold_on(scope, own, open_scope_encoder(self.store))
         calibration = self._runner.run(
             calibrate(self.recipe, self.dataset, self.run_folder, self.store, self.task, self.note)
         )
@@ -140,7 +147,8 @@ class _Evaluation:
         adapter = adapter_hash(self.run_folder / ADAPTER)
         looks = Looks(0, 0)
         if self.options.part is Part.TEST:
-            weights = hashlib.sha256(msgspec.json.encode(manifest.files, order="sorted")).hexdigest()
+            trained = {name: sha256 for name, sha256 in manifest.files.items() if name != SCOPE}
+            weights = hashlib.sha256(msgspec.json.encode(trained, order="sorted")).hexdigest()
             looks = record_look(self.run_folder, self.dataset.manifest.content, weights)
         prompted = rows[: self.recipe.evaluation.generalist_rows]
         specialist, others, outside, forgetting = self._runner.run(
@@ -181,6 +189,8 @@ class _Evaluation:
 
     async def _outside(self, specialist: Specialist, inside: Answered, calibration: Calibration) -> OutOfScope | None:
         texts = [row.text for row in self.dataset.rows(Part.BACKGROUND) if row.group == Part.TEST]
+        if not texts and specialist.scope is not None:
+            texts = questions_of_others(self.recipe.specialist, open_scope_encoder(self.store))
         if specialist.costly:
             texts = texts[: self.recipe.evaluation.generalist_rows]
         scores = inside.scores
@@ -189,7 +199,7 @@ class _Evaluation:
         found = await specialist.answer(texts, "specialist on texts of other domains", self.note)
         confidence = np.asarray([item.confidence for item in found], float)
         mine = np.concatenate([np.ones(len(scores.confidence), bool), np.zeros(len(confidence), bool)])
-        threshold = calibration.threshold
+        threshold = self.scope_threshold if calibration.threshold is None else calibration.threshold
         surest = np.argsort(-confidence)[:_SUREST]
         return OutOfScope(
             rows=len(texts),
@@ -304,6 +314,8 @@ class _Evaluation:
             (item.name, item.scores) for item in everyone if item.scores is not None and len(item.rows) >= 20
         ]
         mine = specialist.scores
+        if not self.labels:  # how surely a text is the skill's says nothing of the answer to it
+            scored, mine = [], None
         threshold = calibration.threshold
         groups = len({group_of(row) for row in specialist.rows})
         return EvaluationReport(
@@ -324,6 +336,7 @@ class _Evaluation:
             calibration=calibration,
             on_test=apply_threshold(mine, threshold) if mine is not None and threshold is not None else None,
             out_of_scope=outside,
+            scope_threshold=self.scope_threshold,
             labels=by_label(specialist, others, self.labels),
             confusions=confusions(specialist),
             forgetting=forgetting,

@@ -78,7 +78,7 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
 def scope_line(report: EvaluationReport) -> str:
     found = report.out_of_scope
     if found is None:
-        return "Not measured: the dataset has no background texts of the part test, or the skill has no confidence."
+        return "Not measured: there are no texts of other domains, or the skill has no confidence."
     answered = (
         "all are answered, for want of a threshold" if found.answered is None else f"{found.answered:.1%} are answered"
     )

@@ -221,6 +221,8 @@ class EvaluationReport(Struct, frozen=True):
     calibration: Calibration
     on_test: OnTest | None
     out_of_scope: OutOfScope | None
+    scope_threshold: float | None
+    """Free text: from this scope on a question is answered; it says nothing of how right the answer is."""
     labels: list[LabelResult]
     confusions: list[Confusion]
     forgetting: Forgetting

@@ -1,6 +1,7 @@
 """The specialist of a run folder, asked as serving would ask it; its temperature and its threshold."""
 
-from collections.abc import AsyncIterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 from msgspec import structs
 
 from concertino.backends.base import ModelUse
+from concertino.backends.scope import read_scope
+from concertino.confidence import within
 from concertino.config import SpecialistCard
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.evaluation import calibration as calibrating
@@ -16,6 +19,7 @@ from concertino.evaluation.calibration import Scores
 from concertino.evaluation.measured import group_of
 from concertino.evaluation.results import Calibration
 from concertino.evaluation.running import Asked, Engine, Kept, Note, Prediction, engine_for, predict_all
+from concertino.evaluation.scope import open_scope_encoder
 from concertino.evaluation.tasks.base import Task
 from concertino.models import Store
 from concertino.models.adapters import read_adapter, write_manifest
@@ -35,13 +39,16 @@ class Specialist:
     """An adapter with its card and its engine."""
 
     def __init__(
-        self, recipe: Recipe, engine: Engine, card: SpecialistCard, labels: tuple[str, ...], cache: Path
-    ) -> None:
+        self, recipe: Recipe, engine: Engine, card: SpecialistCard, labels: tuple[str, ...], cache: Path,
+        scope: Callable[[str], float] | None = None,
+    ) -> None:  # fmt: skip
         self.recipe = recipe
         self.engine = engine
         self.card = card
         self.skill = recipe.card(labels)
         self.cache = cache
+        self.scope = scope
+        """How surely a text is one that a language model's adapter is for; None where it does not say."""
 
     @property
     def costly(self) -> bool:
@@ -54,7 +61,14 @@ class Specialist:
         can = self.engine.capabilities
         asked = [Asked(skill_generation(card, self.skill, text, can), self.skill.labels) for text in texts]
         name = "specialist" if tuned else "base"
-        return await predict_all(self.engine, Kept(self.cache / f"{name}.jsonl"), asked, who, note)
+        found = await predict_all(self.engine, Kept(self.cache / f"{name}.jsonl"), asked, who, note)
+        if self.scope is None or not tuned:
+            return found
+        scopes = [self.scope(text) for text in texts]
+        return [
+            structs.replace(item, confidence=within(item.confidence, scope))
+            for item, scope in zip(found, scopes, strict=True)
+        ]
 
 
 @asynccontextmanager
@@ -66,8 +80,11 @@ async def specialist_of(recipe: Recipe, run_folder: Path, store: Store) -> Async
     backend = ENGINES.get(manifest.engine, manifest.engine)
     card = as_run(SpecialistCard(recipe.specialist, recipe.description, backend, manifest.base, adapter=str(folder)))
     use = ModelUse(manifest.base, (card.adapter,) if card.adapter else (), CONTEXT_TOKENS)
+    scope = read_scope(folder) if manifest.engine == "causal" else None
+    within_scope = functools.partial(scope.probability, encoder=open_scope_encoder(store)) if scope else None
     async with engine_for(backend, store, use) as engine:
-        yield Specialist(recipe, engine, card, manifest.labels, run_folder / "evaluation" / "cache")
+        cache = run_folder / "evaluation" / "cache"
+        yield Specialist(recipe, engine, card, manifest.labels, cache, within_scope)
 
 
 async def calibrate(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec import structs
 
 from concertino import calculation
+from concertino.confidence import within
 from concertino.errors import BackendError, BackendUnavailable, InvalidRequest
 from concertino.orchestrator import costs
 from concertino.orchestrator.costs import Spending
@@ -55,6 +56,7 @@ class Run:
         self.text = ""
         self.logprobs: list[TokenLogprob] = []
         self.confidence: float | None = None
+        self.scope: float | None = None
         self.tool_calls: list[ToolCall] = []
         self.escalated = False
         self.spending = Spending() if spending is None else spending
@@ -130,7 +132,8 @@ class Run:
         held = [chunk async for chunk in self._rest()]
         self._spent = self.usage = _usage(held)
         said = next((chunk.confidence for chunk in held if chunk.confidence is not None), None)
-        sure = _confidence(self.target, said, [step for chunk in held for step in chunk.logprobs])
+        scope = next((chunk.scope for chunk in held if chunk.scope is not None), None)
+        sure = _confidence(self.target, said, [step for chunk in held for step in chunk.logprobs], scope)
         threshold = self.target.skill.threshold if self.target.skill else None
         if threshold is not None and (sure is None or sure < threshold):
             try:
@@ -182,6 +185,8 @@ class Run:
         self.logprobs.extend(chunk.logprobs)
         if chunk.confidence is not None:
             self.confidence = chunk.confidence
+        if chunk.scope is not None:
+            self.scope = chunk.scope
         for delta in chunk.tool_calls:
             self._keep_tool_call(delta)
         if chunk.finish_reason is not None:
@@ -214,7 +219,7 @@ class Run:
 
     def answer(self) -> Answer:
         """The finished answer; call it after `chunks` has ended."""
-        confidence = _confidence(self.target, self.confidence, self.logprobs)
+        confidence = _confidence(self.target, self.confidence, self.logprobs, self.scope)
         threshold = self.target.skill.threshold if self.target.skill else None
         return Answer(
             id=self.id,
@@ -231,10 +236,13 @@ class Run:
         )
 
 
-def _confidence(target: Target, said: float | None, logprobs: Sequence[TokenLogprob]) -> float | None:
-    """What the engine says itself, else what its log-probabilities say of the label; None for what has no labels."""
+def _confidence(
+    target: Target, said: float | None, logprobs: Sequence[TokenLogprob], scope: float | None
+) -> float | None:
+    """What the engine says itself, else what its log-probabilities say of the label, less for a text that is not the
+    skill's; None for what has neither labels nor a scope."""
     labels = target.skill.labels if target.skill else ()
-    return label_confidence(labels, logprobs) if said is None and labels else said
+    return within(label_confidence(labels, logprobs) if said is None and labels else said, scope)
 
 
 def _usage(chunks: Sequence[Chunk]) -> Usage:

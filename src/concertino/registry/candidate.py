@@ -71,7 +71,7 @@ def make_candidate(
         description=recipe.description.strip(),
         instruction=recipe.instruction.strip(),
         labels=() if recipe.free_text else adapter.labels,
-        threshold=report.calibration.threshold,
+        threshold=report.scope_threshold if report.calibration.threshold is None else report.calibration.threshold,
         max_tokens=recipe.max_tokens,
         backend=_BACKEND_TYPES[adapter.engine],
         model=adapter.base,

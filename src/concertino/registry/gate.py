@@ -73,6 +73,7 @@ class Report(Struct, frozen=True):
     calibration: Threshold = Threshold()
     on_test: OnTest | None = None
     out_of_scope: OutOfScope | None = None
+    scope_threshold: float | None = None
     command: str = ""
     created: str = ""
 

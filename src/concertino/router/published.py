@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from concertino.backends.encoder.session import Encoder as BaseEncoder
-from concertino.backends.encoder.session import EncoderFiles
+from concertino.backends.encoder.session import EncoderFiles, shared_encoder
 from concertino.config import home_folder
 from concertino.models import Store
 from concertino.router.encoder import Encoder
@@ -23,7 +22,7 @@ class PublishedEncoder(Encoder):
     """Text -> embeddings, in fp32. It has no head, and so no logits."""
 
     def __init__(self, files: EncoderFiles) -> None:
-        self._base = BaseEncoder(files)
+        self._base = shared_encoder(files)
         self._tokenizer = Tokenizer.from_file(str(files.tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

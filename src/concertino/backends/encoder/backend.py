@@ -10,14 +10,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from concertino.backends.base import BackendContext, Capability, Generation, Health, ModelUse
-from concertino.backends.encoder.session import GRAPH, Adapter, Encoder, EncoderFiles, load_adapter
+from concertino.backends.encoder.session import GRAPH, Adapter, Encoder, EncoderFiles, load_adapter, shared_encoder
 from concertino.backends.options import parse_options
+from concertino.backends.scope import ENCODER_FILES
+from concertino.confidence import within
 from concertino.errors import BackendUnavailable, ConfigurationError, UnsupportedParameter
 from concertino.models.adapters import file_sha256
 from concertino.types import Chunk, Embeddings, FinishReason, Role, TokenLogprob, TopLogprob, Usage
 
-EVEN = 0.5
-"""From this scope on a text keeps its label's probability as it was calibrated; below, it falls towards none."""
 _FLOOR = 1e-30
 
 
@@ -67,9 +67,8 @@ class EncoderBackend:
     def _encoder(self, model: str, graph: Path | None) -> Encoder:
         key = (model, graph)
         if key not in self._encoders:
-            names = ("config.json", "model.safetensors", "tokenizer.json")
-            files = EncoderFiles(*(self._context.file(model, name) for name in names))
-            self._encoders[key] = Encoder(files, graph)
+            files = EncoderFiles(*(self._context.file(model, name) for name in ENCODER_FILES))
+            self._encoders[key] = shared_encoder(files, graph)
         return self._encoders[key]
 
     async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
@@ -97,7 +96,7 @@ class EncoderBackend:
         yield Chunk(
             text=best.token,
             logprobs=(TokenLogprob(best.token, best.logprob, top),),
-            confidence=math.exp(best.logprob) * min(1.0, scored.scope / EVEN),
+            confidence=within(math.exp(best.logprob), scored.scope),
             finish_reason=FinishReason.STOP,
             usage=Usage(prompt_tokens=scored.tokens, completion_tokens=1),
         )

@@ -4,8 +4,10 @@ Each text is run by itself, unpadded, so its score depends on nothing but the te
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime as ort
@@ -160,6 +162,19 @@ class Encoder:
             margin = float(vectors[0] @ adapter.scope[0] + adapter.scope[1])
             scope = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, margin))))
         return Scored(probabilities, scope, len(tokens))
+
+
+_shared: WeakValueDictionary[tuple[EncoderFiles, Path | None], Encoder] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+def shared_encoder(files: EncoderFiles, graph: Path | None = None) -> Encoder:
+    """The encoder of these files that somebody in this process holds already, else a new one."""
+    with _sharing:
+        found = _shared.get((files, graph))
+        if found is None:
+            found = _shared[files, graph] = Encoder(files, graph)
+        return found
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

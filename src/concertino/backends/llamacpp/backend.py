@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from concertino.backends.base import BackendContext, Capability, Generation, Health, ModelUse
 from concertino.backends.llamacpp.process import EngineProcess, EngineSpec
 from concertino.backends.llamacpp.tools import calls_from_text
 from concertino.backends.openai_wire import chat_body, post_embeddings, stream_chat
 from concertino.backends.options import parse_options
+from concertino.backends.scope import Scopes
 from concertino.errors import BackendUnavailable, ConfigurationError
 from concertino.types import Chunk, Embeddings, Message, Role, Sampling
 
@@ -59,6 +60,7 @@ class LlamaCppBackend:
         self._uses = {use.model: use for use in context.uses}
         self._engines: dict[str, EngineProcess] = {}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._scopes: Scopes | None = None
 
     @property
     def engines(self) -> dict[str, EngineProcess]:
@@ -66,6 +68,7 @@ class LlamaCppBackend:
         return dict(self._engines)
 
     async def start(self) -> None:
+        self._scopes = await asyncio.to_thread(Scopes, self._context)
         specs = [self._spec(use) for use in self._uses.values()]
         self._engines = {spec.name: EngineProcess(spec) for spec in specs}
         try:
@@ -114,9 +117,16 @@ class LlamaCppBackend:
         if engine.spec.adapters:
             # llama.cpp leaves every loaded adapter at full strength when a request names none, so each is named.
             body["lora"] = self._scales(engine.spec, generation)
+        scope = await self._scope(generation)
         chunks = self._stream(engine, session, body)
         async for chunk in calls_from_text(chunks, generation.tools) if generation.tools else chunks:
-            yield chunk
+            yield structs.replace(chunk, scope=scope) if scope is not None else chunk
+            scope = None  # said once
+
+    async def _scope(self, generation: Generation) -> float | None:
+        if self._scopes is None or generation.adapter not in self._scopes:
+            return None
+        return await asyncio.to_thread(self._scopes.of, generation)
 
     async def _stream(
         self, engine: EngineProcess, session: aiohttp.ClientSession, body: dict[str, Any]
