@@ -203,7 +203,7 @@ async def plans(data: Path, count: int) -> dict[str, Any]:
         figures: dict[str, dict[str, float]] = {
             name: {"divided": 0, "right": 0, "seconds": 0.0} for name in ("segments", "model")
         }
-        cases = taken = 0
+        cases = taken = taken_right = 0
         for text, parts in assembled(data, count):
             cases += 1
             for name, figure in figures.items():
@@ -212,9 +212,11 @@ async def plans(data: Path, count: int) -> dict[str, Any]:
                 figure["divided"] += decision.plan is not None
                 figure["right"] += fits(decision, parts)
                 figure["seconds"] += time.perf_counter() - started
-            taken += decision.plan is not None and decision.plan.planned_by == "model"
-            print(cases, figures, taken, file=sys.stderr, flush=True)
-        return {"requests": cases, "planners": figures, "valid_plans_of_the_model": taken}
+            if decision.plan is not None and decision.plan.planned_by == "model":
+                taken += 1
+                taken_right += fits(decision, parts)
+            print(cases, figures, taken, taken_right, file=sys.stderr, flush=True)
+        return {"requests": cases, "planners": figures, "plans_of_the_model": {"valid": taken, "right": taken_right}}
     finally:
         await service.close()
 
@@ -225,8 +227,9 @@ def print_plans(found: dict[str, Any]) -> None:
     cases = found["requests"]
     for name, one in found["planners"].items():
         print(f"| {name} | {cases} | {one['divided']:.0f} | {one['right']:.0f} | {one['seconds'] / cases:.2f} |")
-    taken = found["valid_plans_of_the_model"]
-    print(f"of the model's plans {taken} were valid; the segments took the place of the others")
+    own = found["plans_of_the_model"]
+    print(f"of the model's plans {own['valid']} were valid, {own['right']} of them with just the parts that were asked")
+    print("the segments took the place of the others")
 
 
 def processor_s() -> float:
