@@ -27,6 +27,7 @@ from concertino.backends.base import BackendContext, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
 from concertino.config import SkillCard, SpecialistCard, home_folder, load
 from concertino.models.store import Store
+from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.second_look import Member, SecondLook
 from concertino.recipe import load_recipe
 from concertino.router.language import LETTERS
@@ -66,7 +67,8 @@ class Asker:
         rows = []
         for number, text in enumerate(texts, 1):
             begun = time.perf_counter()
-            rows.append(await self.look.ask(self.target, members, text))
+            asked = self.look.question_for(self.target, members, text)
+            rows.append(await self.look.ask(self.target, asked, len(members) + 1, Spending()))
             self.seconds.append(time.perf_counter() - begun)
             if number % 50 == 0:
                 print(f"{name}: {number} of {len(texts)}", file=sys.stderr)

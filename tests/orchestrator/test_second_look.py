@@ -4,16 +4,19 @@ import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec import structs
 
 from concertino.backends.base import Generation
 from concertino.config import build
-from concertino.errors import ConfigurationError
-from concertino.orchestrator.second_look import SecondLook
+from concertino.errors import BudgetExhausted, ConfigurationError
+from concertino.orchestrator.second_look import Opinions, SecondLook
 from concertino.orchestrator.service import Service
 from concertino.router.language import LETTERS
+from concertino.storage.budgets import Budget, BudgetStore, Holder, HolderKind, Period
+from concertino.storage.database import open_database
 from concertino.types import Chunk, FinishReason, Message, Principal, Role, Tier, TokenLogprob, TopLogprob, Usage
 from tests.orchestrator.workflows import Saying, ask, make_service
 from tests.teams import echo_team
@@ -185,3 +188,64 @@ def test_a_wrong_skill_is_refused(tmp_path: Path, language: dict[str, str], said
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"router.language.{name}"):
         build(echo_team(router={"language": {"skill": "general/route", name: value}}), "a test")
+
+
+UNSURE = "who deals with zorbs?"
+ACME = Principal("key_a", "acme")
+KEY = Holder(HolderKind.KEY, "key_a")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BudgetStore:
+    """The state database of `service`."""
+    return BudgetStore(open_database(f"sqlite:///{tmp_path / 'home' / 'state.db'}"))
+
+
+async def test_what_it_takes_counts_with_the_answer(service: Service, store: BudgetStore) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=100_000))
+    answer = await service.answer(ask(UNSURE), ACME)
+    assert answer.decision.tier is Tier.LANGUAGE
+    after = store.standings([KEY])[0]
+    assert after.spent.tokens == answer.usage.total_tokens + 11  # ten tokens were read, one was written
+    assert after.reserved.tokens == 0
+    await service.close()
+
+
+async def test_what_it_takes_counts_where_nothing_is_answered(service: Service, store: BudgetStore) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=100_000))
+    await service.decide(ask(UNSURE), ACME)
+    assert store.standings([KEY])[0].spent.tokens == 11
+    await service.close()
+
+
+async def test_without_room_in_the_budget_it_is_not_asked(
+    service: Service, store: BudgetStore, asked: list[tuple[str, Generation]]
+) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=300))
+    with pytest.raises(BudgetExhausted):
+        await service.answer(ask(UNSURE), ACME)
+    assert asked == []
+    assert store.standings([KEY])[0].spent.tokens == 0
+    await service.close()
+
+
+async def test_a_choice_that_is_made_again_asks_nothing_again(
+    service: Service, asked: list[tuple[str, Generation]]
+) -> None:
+    opinions = Opinions()
+    first, second = [await service.decider.decide_many([ask(UNSURE)], ACME, None, opinions) for _ in range(2)]
+    assert first == second and first[0].tier is Tier.LANGUAGE
+    assert len(asked) == 1
+    assert opinions.spending.cost.tokens == 11
+    await service.close()
+
+
+async def test_a_refusal_after_it_was_asked_is_charged(
+    service: Service, store: BudgetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=100_000))
+    monkeypatch.setattr(service.budgets, "reserve_for", AsyncMock(side_effect=BudgetExhausted("A test.")))
+    with pytest.raises(BudgetExhausted):
+        await service.answer(ask(UNSURE), ACME)
+    assert store.standings([KEY])[0].spent.tokens == 11
+    await service.close()

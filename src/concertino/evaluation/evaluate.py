@@ -138,7 +138,7 @@ class _Evaluation:
         rows, self.left_out = usable_rows(self.task, rows, self.options.rows, self.note)
         scope = fit_scope(self.dataset, self.run_folder, self.store, self.note)
         if scope is not None and self.recipe.free_text:
-            own = list(self.dataset.rows(Part.CALIBRATION))
+            own = list(self.dataset.rows(Part.CALIBRATION)) or list(self.dataset.rows(Part.DEV))
             self.scope_threshold = threshold_on(scope, own, open_scope_encoder(self.store))
         calibration = self._runner.run(
             calibrate(self.recipe, self.dataset, self.run_folder, self.store, self.task, self.note)

@@ -106,15 +106,21 @@ class Budgets:
         standings = await self._call(lambda: self._store.open().standings(mine))
         return Left(tuple(standings)) if standings else None
 
-    async def reserve_for(self, run: Claim, pool: Pool, id: str, principal: Principal) -> Reservation:
-        """Hold the most that a run takes with whoever may have to answer instead, or, where there is no room for that,
-        without them. Raises BudgetExhausted, BudgetUnavailable."""
+    async def reserve_for(self, run: Claim, pool: Pool, id: str, principal: Principal, spent: Cost) -> Reservation:
+        """Hold what the choice has `spent`, and the most that a run takes with whoever may have to answer instead, or,
+        where there is no room for that, without them. Raises BudgetExhausted, BudgetUnavailable."""
         try:
-            return await self.reserve(id, principal, run.most(pool), run.answered_by)
+            return await self.reserve(id, principal, spent + run.most(pool), run.answered_by)
         except BudgetExhausted:
             if not run.leave_alone():
                 raise
-        return await self.reserve(id, principal, run.most(pool), run.answered_by)
+        return await self.reserve(id, principal, spent + run.most(pool), run.answered_by)
+
+    async def charge(self, id: str, principal: Principal, spending: Spending) -> None:
+        """Count what was spent without a reservation: on a choice that led to no answer. Raises BudgetUnavailable."""
+        if spending.cost != Cost():
+            async with self.settling(await self.reserve(id, principal, Cost(), "the router"), spending):
+                pass
 
     async def reserve(self, id: str, principal: Principal, cost: Cost, who: str) -> Reservation:
         """Hold `cost`, the most that `who` takes. Raises BudgetExhausted, BudgetUnavailable."""

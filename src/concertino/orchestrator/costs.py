@@ -85,6 +85,12 @@ def most_to_plan(pool: Pool, request: Request, decision: Decision, default: str)
     return _sum([_bound(pool.get(default).card, prompt, MOST_PLAN_TOKENS, 4)] * PLAN_TRIES)
 
 
+def most_of(card: SpecialistCard, generation: Generation) -> Cost:
+    """The most that a generation takes."""
+    tokens = generation.sampling.max_tokens
+    return _bound(card, _bytes(generation.messages), tokens if isinstance(tokens, int) else card.max_tokens, 2)
+
+
 def most_to_embed(texts: Sequence[str]) -> Cost:
     """The most tokens that texts have for an embedding model, which has no price."""
     return Cost(tokens=sum(len(text.encode("utf-8", "replace")) + 2 for text in texts))

@@ -13,7 +13,7 @@ from concertino.errors import BudgetExhausted, ConcertinoError, ConfigurationErr
 from concertino.orchestrator import choice, compound, costs, scope, tradeoff
 from concertino.orchestrator.budgets import Left
 from concertino.orchestrator.newcomers import Newcomers, find_newcomers
-from concertino.orchestrator.second_look import SecondLook
+from concertino.orchestrator.second_look import Opinions, SecondLook
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
 from concertino.router.conversation import ConversationRouter, before_tool_loop
@@ -59,19 +59,27 @@ class Decider:
         return other
 
     async def decide_many(
-        self, requests: Sequence[Request], principal: Principal = LOCAL, left: Left | None = None
+        self,
+        requests: Sequence[Request],
+        principal: Principal = LOCAL,
+        left: Left | None = None,
+        opinions: Opinions | None = None,
     ) -> list[Decision]:
-        """One Decision per request, each within `left`. Raises the first refusal: UnknownModel, PolicyRefused,
-        InvalidRequest, BudgetExhausted."""
+        """One Decision per request, each within `left`; what the language-model tier takes is counted in `opinions`.
+        Raises the first refusal: UnknownModel, PolicyRefused, InvalidRequest, BudgetExhausted."""
         decisions = []
-        for found in await self.decide_each(requests, principal, left):
+        for found in await self.decide_each(requests, principal, left, opinions):
             if isinstance(found, ConcertinoError):
                 raise found
             decisions.append(found)
         return decisions
 
     async def decide_each(
-        self, requests: Sequence[Request], principal: Principal = LOCAL, left: Left | None = None
+        self,
+        requests: Sequence[Request],
+        principal: Principal = LOCAL,
+        left: Left | None = None,
+        opinions: Opinions | None = None,
     ) -> list[Decision | ConcertinoError]:
         """For each request its Decision, or why there is none. Those that the router must read are read in a batch."""
         found: list[Decision | ConcertinoError | Verdict] = list(
@@ -90,7 +98,7 @@ class Decider:
                 ]
             if self.second_look is not None:
                 verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
-                rankings = await self.second_look.refine(self.pool, conversations, rankings, verdicts)
+                rankings = await self.second_look.refine(self.pool, conversations, rankings, verdicts, opinions, left)
             for place, ranking in zip(open_places, rankings, strict=True):
                 verdict = found[place]
                 assert isinstance(verdict, Verdict)

@@ -12,9 +12,12 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct, structs
 
-from concertino.backends.base import Capability, Health
+from concertino.backends.base import Capability, Generation, Health
 from concertino.config import LanguageTierSettings, Settings
 from concertino.errors import BackendError, ConcertinoError, ConfigurationError
+from concertino.orchestrator import costs
+from concertino.orchestrator.budgets import Left
+from concertino.orchestrator.costs import Spending
 from concertino.router.conversation import before_tool_loop
 from concertino.router.language import LETTERS, question, reading, team_lines
 from concertino.specialists.pool import Pool, Target
@@ -36,6 +39,15 @@ class Member(Struct, frozen=True):
     domain: str
     description: str
     servers: frozenset[str]
+
+
+class Opinions:
+    """What the skill said of one request, and what that took. A decision that is made again asks nothing again."""
+
+    def __init__(self) -> None:
+        self.spending = Spending()
+        self.known: dict[tuple[str, ...], list[float]] = {}
+        """The text and the domains that were asked about -> probabilities."""
 
 
 class SecondLook:
@@ -63,15 +75,21 @@ class SecondLook:
         conversations: Sequence[Sequence[Message]],
         rankings: Sequence[Ranking],
         verdicts: Sequence[Verdict],
+        opinions: Opinions | None = None,
+        left: Left | None = None,
     ) -> list[Ranking]:
-        """The same rankings, those that are unsure with what the skill says. Needs its engine to be up."""
+        """The same rankings, those that are unsure with what the skill says. Needs its engine to be up.
+
+        What it takes is counted in `opinions`, where it must fit within `left`.
+        """
+        opinions = Opinions() if opinions is None else opinions
         target = find_target(pool, self.settings.skill)
         if target.specialist.backend.health() is not Health.READY:
             return list(rankings)
         return list(
             await asyncio.gather(
                 *(
-                    self._refined(target, conversation, ranking, verdict)
+                    self._refined(target, conversation, ranking, verdict, opinions, left)
                     for conversation, ranking, verdict in zip(conversations, rankings, verdicts, strict=True)
                 )
             )
@@ -89,8 +107,9 @@ class SecondLook:
         )
 
     async def _refined(
-        self, target: Target, conversation: Sequence[Message], ranking: Ranking, verdict: Verdict
-    ) -> Ranking:
+        self, target: Target, conversation: Sequence[Message], ranking: Ranking, verdict: Verdict,
+        opinions: Opinions, left: Left | None,
+    ) -> Ranking:  # fmt: skip
         if not self.is_due(conversation, ranking, verdict):
             return ranking
         members = [member for member in self._members if not member.servers.isdisjoint(verdict.eligible)]
@@ -98,27 +117,42 @@ class SecondLook:
         members = [member for member in self._members if member in members]  # in the team's order, for the prefix cache
         if not members:
             return ranking
+        domains, text = [member.domain for member in members], reading(conversation)
+        key = (text, *domains)
+        if key in opinions.known:
+            return self._combined(ranking, domains, opinions.known[key])
+        generation = self.question_for(target, members, text)
+        card = target.specialist.card
+        if left is not None and not left.fits(opinions.spending.cost + costs.most_of(card, generation)):
+            said = f"the budget has no room to ask {self.settings.skill}"
+            return structs.replace(ranking, reason=f"{ranking.reason}; {said}")
         try:
             async with self._turn:
                 chances = await asyncio.wait_for(
-                    self.ask(target, members, reading(conversation)), self.settings.timeout_s
+                    self.ask(target, generation, len(members) + 1, opinions.spending), self.settings.timeout_s
                 )
         except (ConcertinoError, TimeoutError) as error:
             what = "took too long" if isinstance(error, TimeoutError) else f"failed ({error.code})"
             log.warning("router.language %s: the choice of the tier before stands", what)
             return structs.replace(ranking, reason=f"{ranking.reason}; {self.settings.skill} {what}")
-        return self._combined(ranking, [member.domain for member in members], chances)
+        opinions.known[key] = chances
+        return self._combined(ranking, domains, chances)
 
-    async def ask(self, target: Target, members: Sequence[Member], text: str) -> list[float]:
-        """Probability of each member, then of nobody."""
+    def question_for(self, target: Target, members: Sequence[Member], text: str) -> Generation:
+        """What the skill is asked about a text: a letter for each member, and one for nobody."""
         skill = target.skill
         assert skill is not None
-        letters = LETTERS[: len(members) + 1]
         asked = question(team_lines([member.description for member in members], self._rest), text)
         generation = skill_generation(target.specialist.card, skill, asked, target.specialist.capabilities)
         if Capability.GRAMMAR in target.specialist.capabilities:
-            generation = structs.replace(generation, grammar=label_grammar(letters))
-        chunks: list[Chunk] = [chunk async for chunk in target.specialist.backend.generate(generation)]
+            generation = structs.replace(generation, grammar=label_grammar(LETTERS[: len(members) + 1]))
+        return generation
+
+    async def ask(self, target: Target, generation: Generation, letters_shown: int, spending: Spending) -> list[float]:
+        """Probability of each letter that is shown, the last of which is nobody's."""
+        specialist, letters = target.specialist, LETTERS[:letters_shown]
+        stream = spending.metered(specialist.card, generation, specialist.backend.generate(generation))
+        chunks: list[Chunk] = [chunk async for chunk in stream]
         first = next((token for chunk in chunks for token in chunk.logprobs), None)
         if first is None:
             raise BackendError("The engine gives no log-probabilities, so nothing says how sure the choice is.")

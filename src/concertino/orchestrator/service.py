@@ -9,25 +9,23 @@ from typing import Protocol
 
 from concertino.backends.base import Backend
 from concertino.config import EmbeddingCard, Settings
-from concertino.errors import BudgetExhausted, ConcertinoError, PolicyRefused, UnknownModel
+from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
 from concertino.orchestrator import costs
-from concertino.orchestrator.budgets import Budgets, Left
+from concertino.orchestrator.attempt import Attempt, timed
+from concertino.orchestrator.budgets import Budgets
 from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.decider import LOCAL, Decider
 from concertino.orchestrator.grounding import Grounder
-from concertino.orchestrator.model_plan import plan_by_model
-from concertino.orchestrator.part_runs import PartRuns
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.run import Run
-from concertino.orchestrator.workflow import Planner, Workflow
-from concertino.specialists.pool import CHOSEN, Pool, Target, close_all
-from concertino.storage.budgets import Cost, Reservation
+from concertino.orchestrator.second_look import Opinions
+from concertino.orchestrator.workflow import Workflow
+from concertino.specialists.pool import Pool, close_all
+from concertino.storage.budgets import Cost
 from concertino.telemetry.metrics import Metrics
 from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
 
 _BATCH_WIDTH = 8
-_SHARE_OF_TIMEOUT = 0.9
-"""Of the gateway's time-out, for the parts of a compound request: what they have must still be told."""
 
 
 class Refresher(Protocol):
@@ -154,15 +152,16 @@ class Service:
 
     async def decide_many(self, requests: Sequence[Request], principal: Principal = LOCAL) -> list[Decision]:
         """One Decision per request; those that the router must read are read in one batch."""
-        return await self._decide(self.decider, requests, principal, await self.budgets.left(principal))
+        left, opinions = await self.budgets.left(principal), Opinions()
+        deciding = self.decider.decide_many(requests, principal, left, opinions)
+        try:
+            return await timed(deciding, len(requests), self.metrics)
+        finally:
+            if left is not None:
+                await self.budgets.charge(new_request_id(), principal, opinions.spending)
 
-    async def _decide(
-        self, decider: Decider, requests: Sequence[Request], principal: Principal, left: Left | None
-    ) -> list[Decision]:
-        started = time.perf_counter()
-        decisions = await decider.decide_many(requests, principal, left)
-        self.metrics.routing.observe((time.perf_counter() - started) / max(1, len(requests)))
-        return decisions
+    def _attempt(self, pool: Pool, decider: Decider, id: str, request: Request, principal: Principal) -> Attempt:
+        return Attempt(self.settings, pool, decider, self._grounder, self.budgets, id, request, principal, self.metrics)
 
     @asynccontextmanager
     async def answering(
@@ -179,7 +178,7 @@ class Service:
             try:
                 if decider.second_look is not None:
                     await self.start()  # it chooses with an engine
-                run, reserved = await self._affordable(pool, decider, request_id, request, principal)
+                run, reserved = await self._attempt(pool, decider, request_id, request, principal).affordable()
             except ConcertinoError as error:
                 await self._record_refusal(request, principal, request_id, error, started)
                 raise
@@ -215,26 +214,6 @@ class Service:
                             )
                         await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
 
-    async def _affordable(
-        self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal
-    ) -> tuple[Run | Workflow, Reservation | None]:
-        """The run of a request, with the most that it can take reserved where somebody has a budget for it.
-
-        Where another request was quicker, the choice is made again within what is left then.
-        """
-        for last in (False, False, True):
-            left = await self.budgets.left(principal)
-            (decision,) = await self._decide(decider, [request], principal, left)
-            run = self._made(pool, decider, request_id, request, principal, decision)
-            if left is None:
-                return run, None
-            try:
-                return run, await self.budgets.reserve_for(run, pool, request_id, principal)
-            except BudgetExhausted:
-                if last or request.model not in CHOSEN:
-                    raise
-        raise AssertionError("the last try raises or returns")
-
     @contextmanager
     def _counted(self) -> Iterator[None]:
         """While inside, the request is in flight: it counts against the limit, and a shutdown waits for it."""
@@ -247,44 +226,6 @@ class Service:
             if not self.in_flight:
                 self.idle.set()
 
-    def _made(
-        self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal, decision: Decision
-    ) -> Run | Workflow:
-        if decision.plan is not None:
-            return self._workflow(pool, decider, request_id, request, principal, decision)
-        return self._run(pool, request_id, request, decision)
-
-    def _run(self, pool: Pool, request_id: str, request: Request, decision: Decision) -> Run:
-        target = pool.target(f"{decision.specialist}/{decision.skill}" if decision.skill else decision.specialist)
-        assert target is not None
-        default = self.settings.router.default
-        other = default in decision.verdict.eligible and default != decision.specialist
-        fallbacks = [Target(pool.get(default))] if other and request.model in CHOSEN else []
-        return Run(
-            request_id, request, decision, target, fallbacks, pool.escalation(target, default) if other else None
-        )
-
-    def _workflow(
-        self, pool: Pool, decider: Decider, request_id: str, request: Request, principal: Principal, decision: Decision
-    ) -> Workflow:
-        settings, spending = self.settings, Spending()
-        runs = PartRuns(
-            request_id, request, principal, decision.verdict, pool, decider.policy, self._grounder, settings, spending
-        )
-        deadline_s = min(settings.workflow.deadline_s, _SHARE_OF_TIMEOUT * settings.gateway.request_timeout_s)
-        plan = self._planner(pool, decider, request, principal, spending)
-        return Workflow(request_id, request, decision, runs, settings.workflow, deadline_s, plan)
-
-    def _planner(
-        self, pool: Pool, decider: Decider, request: Request, principal: Principal, spending: Spending
-    ) -> Planner | None:
-        workflow, default, policy = self.settings.workflow, self.settings.router.default, decider.policy
-        if workflow.planner != "model":
-            return None
-        return lambda decision: plan_by_model(
-            decision, request, pool, decider.router, workflow, default, policy, principal, spending
-        )
-
     async def plan(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Decision:
         """The Decision with the plan that would be carried out; `plan` is None where one specialist would answer.
 
@@ -292,17 +233,14 @@ class Service:
         two audit records as an answer. Raises what `answering` raises.
         """
         with self._held() as (pool, decider):
-            left, spending = await self.budgets.left(principal), Spending()
-            (decision,) = await self._decide(decider, [request], principal, left)
-            planner = self._planner(pool, decider, request, principal, spending)
+            request_id, started = request_id or new_request_id(), time.monotonic()
+            attempt = self._attempt(pool, decider, request_id, request, principal)
+            decision, reserved = await attempt.to_plan()
+            planner = attempt.planner
             if decision.plan is None or planner is None:
                 return decision
-            request_id, started = request_id or new_request_id(), time.monotonic()
-            default, reserved = self.settings.router.default, None
-            if left is not None:
-                most = costs.most_to_plan(pool, request, decision, default)
-                reserved = await self.budgets.reserve(request_id, principal, most, default)
-            async with self.budgets.settling(reserved, spending):
+            default = self.settings.router.default
+            async with self.budgets.settling(reserved, attempt.spending):
                 await self.audit.begin(
                     request_id, principal, request, decision, {default: pool.get(default).model_hash}
                 )
