@@ -220,6 +220,22 @@ async def test_a_composed_answer_is_the_generalist_s_with_the_note_of_who_said_w
     assert answer.usage == Usage(40, 20, 8)
 
 
+async def test_a_composition_that_says_nothing_is_not_the_answer(make: Make) -> None:
+    service = make(workflow={"answer": "composed"}, how={"general": {"answers": [""]}})
+    answer = await service.answer(ask(THREE))
+    assert "### 1. What is a lien?" in answer.text and "### 2. Write a Python" in answer.text
+
+
+async def test_code_that_a_composition_lost_follows_it(make: Make) -> None:
+    code = "```python\ndef add(a, b):\n    return a + b\n```"
+    for said, again in (("All in one.", True), ("Use `def add(a, b):  return a + b` and rest.", False)):
+        how = {"general": {"answers": [said]}, "code": {"answers": [f"Here:\n{code}"]}}
+        answer = await make(workflow={"answer": "composed"}, how=how).answer(ask(THREE))
+        assert answer.text.startswith(said)
+        assert ("### 2." in answer.text and code in answer.text) is again
+        assert "### 1." not in answer.text, "what has no code is taken for said"
+
+
 async def test_what_cannot_be_composed_is_given_in_parts(make: Make) -> None:
     for how in ({"fails": True}, {"breaks": True}):
         answer = await make(workflow={"answer": "composed"}, how={"general": how}).answer(ask(THREE))

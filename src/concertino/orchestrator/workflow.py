@@ -234,7 +234,8 @@ class Workflow:
         return pieces
 
     async def _composed(self) -> AsyncIterator[str]:
-        """One answer by the generalist; the parts as they are where it may not, or cannot, write it."""
+        """One answer by the generalist, and after it each part whose code it lacks; the parts as they are where it may
+        not, or cannot, write it."""
         whole = _Work(SubTask(0, "", SEVERAL))
         self._tasks.append(asyncio.ensure_future(self._compose(whole)))
         while True:
@@ -247,6 +248,11 @@ class Workflow:
                 await self._next()
         if whole.state is PartState.COMPLETED:
             yield "\n\n"
+            for work in self._works:
+                if workflow_text.lacks_code(whole.text, work.text):
+                    report = work.report()
+                    yield workflow_text.heading(report) + work.text
+                    yield workflow_text.ending(report, work.text, work.why, cut=work.cut)
             return
         if whole.text:
             yield "\n\n*Broken off; the answers of the parts follow.*\n\n"
@@ -262,8 +268,8 @@ class Workflow:
             async with asyncio.timeout_at(self._deadline):
                 run = await self._runs.composition(messages, given, self._left())
                 await self._read(whole, run)
-            cut = run.finish_reason is FinishReason.LENGTH
-            whole.state = PartState.FAILED if cut else PartState.COMPLETED
+            unusable = run.finish_reason is FinishReason.LENGTH or not whole.text.strip()
+            whole.state = PartState.FAILED if unusable else PartState.COMPLETED
         except (ConcertinoError, TimeoutError):
             whole.state = PartState.FAILED  # nothing is lost: the parts are there
         self._extra = _sum(self._extra, whole.usage)

@@ -7,6 +7,7 @@ from concertino.types import Message, Part, PartState, Role
 
 _TITLE = 80
 _SPACE = re.compile(r"\s+")
+_CODE = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _MARKS = re.compile(r"[`#*<>|]+")
 
 _COMPOSE = """\
@@ -47,6 +48,12 @@ def closing(parts: Sequence[Part], reasons: dict[int, str], left_out: int) -> st
         asks = f"{left_out} more things that were asked are" if left_out > 1 else "One more thing that was asked is"
         lines.append(f"{asks} not answered: {len(parts)} parts are the most. Send the rest as another request.")
     return "---\n" + "\n".join(lines)
+
+
+def lacks_code(whole: str, part: str) -> bool:
+    """Whether a code block of `part` is not in `whole`, however it is indented and broken into lines there."""
+    flat = _SPACE.sub("", whole)
+    return any(code not in flat for code in (_SPACE.sub("", block) for block in _CODE.findall(part)) if code)
 
 
 def composition(turn: str, answers: Sequence[tuple[str, str]]) -> list[Message]:
