@@ -133,6 +133,30 @@ async def test_a_stand_in_that_policy_excluded_is_not_chosen(team_settings: Call
     assert "counsel" not in decision.scores
 
 
+async def test_a_described_specialist_takes_its_part_of_a_compound_request(
+    team_settings: Callable[..., Settings],
+) -> None:
+    cards = [card for card in echo_team()["specialists"] if card["name"] != "legal"]
+    decider = engineless(team_settings(specialists=[*cards, COUNSEL, HR]))
+    for text, who in (
+        ("Can my landlord evict me without notice? And also, how do I rebase a git branch on main?", "counsel"),
+        ("How many vacation days do I have left this year? And also, how do I rebase a git branch on main?", "hr"),
+    ):
+        decision = await decide(decider, text)
+        assert decision.plan is not None
+        assert [task.specialist for task in decision.plan.tasks] == [who, "code"]
+
+
+async def test_who_is_named_says_that_a_question_is_a_described_specialist_s(
+    team_settings: Callable[..., Settings],
+) -> None:
+    cards = [card | {"scope": "note"} for card in echo_team()["specialists"] if card["name"] != "legal"]
+    decider = engineless(team_settings(specialists=[*cards, COUNSEL]))
+    asked = Request((Message(Role.USER, "Can my landlord evict me without notice?"),), "code")
+    (decision,) = await decider.decide_many([asked])
+    assert decision.referral is not None and decision.referral.specialist == "counsel"
+
+
 async def test_contradictory_examples_are_refused_when_the_team_is_made(team_settings: Callable[..., Settings]) -> None:
     travel = {**HR, "name": "travel", "description": "Travel.", "examples": ["Book a meeting room in Rome"]}
     with pytest.raises(ConfigurationError, match="stands on the cards of hr and travel"):

@@ -50,7 +50,10 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
     """What was fitted, whether it was feasible, what it does on the evaluated part."""
     found = report.calibration
     if found.abstention is Abstention.NOT_APPLICABLE:
-        return [f"No threshold: {found.note}"]
+        said = f"No threshold on how right an answer is: {found.note}"
+        if report.scope_threshold is None:
+            return [said]
+        return [said, f"Below {report.scope_threshold:.2f} a text counts as one that the skill is not for."]
     lines = [
         f"Feasibility: {found.base_risk:.1%} of the {found.rows} calibration rows are wrong when all are answered; to "
         f"err on at most {found.alpha:.1%} of the answers given, at least {found.must_abstain:.1%} must be abstained "

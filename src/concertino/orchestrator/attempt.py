@@ -106,7 +106,7 @@ class Attempt:
         workflow, default, policy = self._settings.workflow, self._settings.router.default, self._decider.policy
         if workflow.planner != "model":
             return None
-        router, principal = self._decider.router, self._principal
+        router, principal = self._decider.whole_team, self._principal
         return lambda decision: plan_by_model(
             decision, self._request, self._pool, router, workflow, default, policy, principal, self.spending
         )

@@ -12,7 +12,7 @@ from concertino.config import BackendSettings, Settings
 from concertino.errors import BudgetExhausted, ConcertinoError, ConfigurationError, ContextTooLong, InvalidRequest
 from concertino.orchestrator import choice, compound, costs, scope, tradeoff
 from concertino.orchestrator.budgets import Left
-from concertino.orchestrator.newcomers import Newcomers, find_newcomers
+from concertino.orchestrator.newcomers import Newcomers, WholeTeam, find_newcomers
 from concertino.orchestrator.second_look import Opinions, SecondLook
 from concertino.policy.rules import CHARACTERS_PER_TOKEN, FAR_OVER, Policy, SpecialistFacts
 from concertino.router.base import Router
@@ -50,6 +50,8 @@ class Decider:
         """Finds the specialists that the router does not know; None where it knows all."""
         self.second_look = second_look
         """The language-model tier; None where the team has none."""
+        self.whole_team: Router = router if newcomers is None else WholeTeam(router, newcomers)
+        """For parts of a request, and for what is another's."""
         self._turn = asyncio.Semaphore(_READ_AT_ONCE)
 
     def over(self, pool: Pool) -> "Decider":
@@ -108,9 +110,9 @@ class Decider:
             for item, request in zip(found, requests, strict=True)
             if not isinstance(item, Verdict)
         ]
-        decided = await scope.refer(decided, requests, self.pool, self.router)
+        decided = await scope.refer(decided, requests, self.pool, self.whole_team)
         workflow, default = self.settings.workflow, self.settings.router.default
-        divided = await compound.divide(decided, requests, self.pool, self.router, workflow, default)
+        divided = await compound.divide(decided, requests, self.pool, self.whole_team, workflow, default)
         return [
             self._within(left, request, whole, item)
             for request, whole, item in zip(requests, decided, divided, strict=True)

@@ -35,6 +35,11 @@ class Newcomers:
         """The domains that only descriptions and examples tell of."""
         return frozenset(self._servers)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The specialists that serve them."""
+        return frozenset().union(*self._servers.values())
+
     def refine(
         self,
         conversations: Sequence[Sequence[Message]],
@@ -46,6 +51,18 @@ class Newcomers:
             [domain for domain, names in self._servers.items() if not names.isdisjoint(left)] for left in eligible
         ]
         return self.tier.refine(conversations, rankings, domains)
+
+
+class WholeTeam:
+    """The router and the newcomers as one router, for texts whose specialists' eligibility is judged afterwards."""
+
+    def __init__(self, router: Router, newcomers: Newcomers) -> None:
+        self._router, self._newcomers = router, newcomers
+
+    def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
+        """See Router."""
+        rankings = self._router.rank(conversations)
+        return self._newcomers.refine(conversations, rankings, [self._newcomers.names] * len(rankings))
 
 
 def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers | None:

@@ -69,7 +69,12 @@ def _limits(version: Version, report: Report) -> str:
     outside = report.out_of_scope
     if outside is not None and outside.answered is not None:
         lines.append(f"Of {outside.rows} texts from other domains, {outside.answered:.1%} were answered.")
-    if report.calibration.threshold is None:
+    if report.scope_threshold is not None:
+        lines.append(
+            f"Below a confidence of {report.scope_threshold:.2f} it abstains. The confidence is that the text is one "
+            "that it is for; how right the answer is it does not say."
+        )
+    elif report.calibration.threshold is None:
         lines.append("It has no threshold, so it never abstains.")
     if version.accepted:
         lines.append(f"A classical baseline does as well on the test part; it was promoted because: {version.accepted}")
