@@ -75,3 +75,15 @@ def test_two_specialists_of_one_name_and_an_undeclared_backend_are_refused() -> 
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().home = "x"  # type: ignore[misc]
+
+
+def test_built_in_embeddings_stay_only_where_their_backend_does(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    team = "specialists: [{name: general, description: d, backend: mine, model: m}]\n"
+    path.write_text("backends: {mine: {type: echo}}\n" + team)
+    assert load(path).embeddings == ()
+    path.write_text("backends: {mine: {type: echo}, encoder: {type: encoder}}\n" + team)
+    assert [one.model for one in load(path).embeddings] == ["all-MiniLM-L6-v2"]
+    path.write_text("backends: {mine: {type: echo}}\nembeddings: [{model: e, backend: theirs}]\n" + team)
+    with pytest.raises(ConfigurationError, match="no backend 'theirs'; declared backends: mine"):
+        load(path)

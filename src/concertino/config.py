@@ -74,8 +74,9 @@ def find_config(explicit: str | Path | None = None) -> Path | None:
 def load(path: str | Path | None = None) -> Settings:
     """Read and validate a configuration file over the built-in defaults.
 
-    Sections `backends`, `specialists` and `embeddings` of the file replace the built-in ones when given.
-    Raises ConfigurationError, naming the file, the key and what to do.
+    Sections `backends`, `specialists` and `embeddings` of the file replace the built-in ones when given; of the
+    built-in embedding models those stay whose backend is there. Raises ConfigurationError, naming the file, the key
+    and what to do.
     """
     raw = _built_in()
     found = find_config(path)
@@ -84,7 +85,10 @@ def load(path: str | Path | None = None) -> Settings:
             text = found.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"Cannot read {found}: {error}. Check the path and that it is UTF-8.") from error
-        raw = {**raw, **_parse(text, str(found))}
+        given = _parse(text, str(found))
+        raw = {**raw, **given}
+        if isinstance(given.get("backends"), dict) and "embeddings" not in given:
+            raw["embeddings"] = [one for one in raw["embeddings"] if one["backend"] in given["backends"]]
     return build(raw, str(found or "the built-in configuration"))
 
 

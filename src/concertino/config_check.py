@@ -65,7 +65,8 @@ def check(settings: Settings, source: str) -> None:
             refuse(f"policy.tenants.{tenant}", f"no specialist {name!r}; choose from: {', '.join(names)}.")
     for embedding in settings.embeddings:
         if embedding.backend not in settings.backends:
-            refuse(f"embeddings.{embedding.model}", f"no backend {embedding.backend!r}.")
+            known = ", ".join(sorted(settings.backends)) or "none"
+            refuse(f"embeddings.{embedding.model}", f"no backend {embedding.backend!r}; declared backends: {known}.")
     for key in settings.keys:
         if not re.fullmatch(r"[0-9a-f]{64}", key.sha256):
             refuse(f"keys.{key.id}", "sha256 must be 64 hexadecimal digits; make one with `concertino keys create`.")

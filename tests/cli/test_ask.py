@@ -155,3 +155,12 @@ def test_ctrl_c_ends_it_at_once_without_a_traceback(concertino: Command) -> None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130 and "Traceback" not in said and time.monotonic() - began < 5
+
+
+def test_a_reader_that_goes_away_is_not_blamed_on_the_gateway(concertino: Command, gateway: Gateway) -> None:
+    text = "word " * 3000
+    command = f"{concertino.script} ask --url {gateway.url} '{text}' | head -c 5; echo \" ${{PIPESTATUS[0]}}\""
+    done = subprocess.run(
+        ["bash", "-c", command], env=concertino.environment, cwd=concertino.folder, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1] == "141" and done.stderr == ""

@@ -71,6 +71,8 @@ class GatewayClient:
             ) from error
         except TimeoutError as error:
             raise BackendTimeout(f"The gateway at {self.url} did not answer in time. Ask again.") from error
+        except BrokenPipeError:
+            raise  # whoever read our own output is gone; the gateway's end would be a ClientError
         except (aiohttp.ClientError, ConnectionError) as error:
             kind = type(error).__name__
             raise BackendError(f"The gateway at {self.url} broke off ({kind}). Ask again.") from error
