@@ -1,8 +1,12 @@
 """concertino.yaml: what is read, what is refused, and in which words."""
 
+import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
 
 from concertino.config import Settings, build, load
 from concertino.errors import ConfigurationError
@@ -86,4 +90,27 @@ def test_built_in_embeddings_stay_only_where_their_backend_does(tmp_path: Path) 
     assert [one.model for one in load(path).embeddings] == ["all-MiniLM-L6-v2"]
     path.write_text("backends: {mine: {type: echo}}\nembeddings: [{model: e, backend: theirs}]\n" + team)
     with pytest.raises(ConfigurationError, match="no backend 'theirs'; declared backends: mine"):
+        load(path)
+
+
+MANUAL = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+FENCE = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def examples() -> list[dict[str, Any]]:
+    """The configurations in the manual; a recipe or a catalogue has other keys."""
+    known = {item.name for item in msgspec.structs.fields(Settings)}
+    found = [yaml.safe_load(text) for page in MANUAL for text in FENCE.findall(page.read_text("utf-8"))]
+    return [one for one in found if one.keys() <= known]
+
+
+def test_every_configuration_in_the_manual_can_be_loaded(tmp_path: Path) -> None:
+    shown = examples()
+    assert len(shown) >= 4
+    for number, one in enumerate(shown):
+        cards = one.get("specialists", [])
+        if cards and "general" not in {card["name"] for card in cards}:
+            one["specialists"] = [*cards, {**cards[0], "name": "general"}]  # the page shows the one that it is about
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump(one), "utf-8")
         load(path)
