@@ -1,10 +1,11 @@
 """How fast rows are curated, and in how much memory.
 
-    python bench/curation.py [--rows N]
+    python bench/curation.py [--rows N] [--words 6 18]
 
-Makes short labelled rows of random words (Zipf's law, 30,000 words), among them exact duplicates, near-duplicates and
-personal data, and curates them in a process of its own, whose peak memory is measured with that of its workers.
-Made rows have nothing to do with how good a filter is; this measures speed and memory only.
+Makes labelled rows of random words (Zipf's law, 30,000 words), short ones unless --words says how many a row has, among
+them exact duplicates, near-duplicates and personal data, and curates them in a process of its own, whose peak memory is
+measured with that of its workers. Made rows have nothing to do with how good a filter is; this measures speed and
+memory only.
 """
 
 import argparse
@@ -40,8 +41,8 @@ if __name__ == "__main__":
 """
 
 
-def make_rows(path: Path, rows: int, seed: int = 0) -> None:
-    """Write rows of 6 to 18 words: 2 % copies, 1 % copies of long rows with a word more, 1 % with an address."""
+def make_rows(path: Path, rows: int, fewest: int, most: int, seed: int = 0) -> None:
+    """Write rows of so many words: 2 % copies, 1 % copies of long rows with a word more, 1 % with an address."""
     draw = random.Random(seed)
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(_WORDS)]
     weights = list(accumulate(1 / (rank + 10) for rank in range(_WORDS)))
@@ -55,7 +56,7 @@ def make_rows(path: Path, rows: int, seed: int = 0) -> None:
                 text, label = draw.choice(earlier)
                 text += " " + draw.choice(words)
             else:
-                text = " ".join(draw.choices(words, cum_weights=weights, k=draw.randint(6, 18)))
+                text = " ".join(draw.choices(words, cum_weights=weights, k=draw.randint(fewest, most)))
                 label = f"topic {draw.randrange(_LABELS)}"
                 if kind > 0.99:
                     text += f" {draw.choice(words)}@example.org"
@@ -67,10 +68,11 @@ def make_rows(path: Path, rows: int, seed: int = 0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--words", type=int, nargs=2, default=(6, 18), metavar=("FEWEST", "MOST"), help="of a row")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_rows(folder / "rows.jsonl", arguments.rows)
+        make_rows(folder / "rows.jsonl", arguments.rows, *arguments.words)
         (folder / "recipe.yaml").write_text(_RECIPE)
         (folder / "run.py").write_text(_RUN)
         size = (folder / "rows.jsonl").stat().st_size

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from concertino.datasets import staging as staging_module
 from concertino.datasets.near import bands, near_duplicates
 from concertino.datasets.ngrams import Words
 from concertino.datasets.normalise import comparable, words
@@ -46,6 +47,25 @@ def test_every_pair_above_the_threshold_ends_in_one_cluster(tmp_path: Path, thre
     linked = {place for pair in pairs for place in pair}
     assert all(stands[place] == place for place in places.tolist() if place not in linked)
     assert all(stands[place] <= place for place in places.tolist())
+
+
+def test_rows_are_read_in_runs_that_are_neither_many_nor_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging_module, "BATCH_ROWS", 7)
+    monkeypatch.setattr(staging_module, "BATCH_CHARACTERS", 1_000)
+    draw = random.Random(2)
+    lengths = [draw.choice((3, 3, 3, 3, 40, 400)) for _ in range(200)]
+    staging = Staging(tmp_path, [Fixed.NONE])
+    raw = [RawRow({"text": "word " * n, "label": "a"}, 0, f"a:{place}") for place, n in enumerate(lengths)]
+    staging.add(Preparer(recipe({"path": "a"})).prepare(raw).rows)
+    staging.finish()
+    places = np.arange(0, len(staging.index), 2)
+    runs = list(staging.batches(places))
+    staging.close()
+    assert np.array_equal(np.concatenate(runs), places)
+    assert max(map(len, runs)) == 7
+    long = [int(staging.index["characters"][run].sum()) for run in runs if len(run) > 1]
+    assert max(long) <= 2_000 + 1_000, "a run ends with the text that fills it"
+    assert list(staging.batches(places[:0])) == []
 
 
 @pytest.mark.parametrize("threshold", [0.99, 0.9, 0.7, 0.5])

@@ -17,8 +17,9 @@ from concertino.datasets.staging import Staging
 
 _SHINGLE = 3
 _PERMUTATIONS = 64
-_BATCH = 2_000
 _NEIGHBOURS = 3
+_KEPT = 300_000
+"""Shingles of compared texts that are kept, some 200 bytes each."""
 _MISSED = 1e-3
 """Probability, at the threshold itself, that a pair is in no common bucket."""
 
@@ -74,8 +75,8 @@ def _sign(
     sizes = np.zeros(len(places), np.uint32)
     files = [path.open("wb") for path in paths]
     try:
-        for start in range(0, len(places), _BATCH):
-            batch = places[start : start + _BATCH]
+        start = 0
+        for batch in staging.batches(places):
             hashes, owners = Words([normalise.words(row.text) for row in staging.rows(batch)]).shingles(_SHINGLE)
             starts = np.flatnonzero(np.concatenate(([True], owners[1:] != owners[:-1])))
             sizes[start : start + len(batch)] = np.diff(np.append(starts, len(owners)))
@@ -86,6 +87,7 @@ def _sign(
                     smallest = np.minimum.reduceat((hashes * factors[place] + offsets[place]) >> np.uint64(16), starts)
                     bucket = mix(bucket + smallest)
                 file.write(bucket.tobytes())
+            start += len(batch)
             advance(len(batch))
     finally:
         for file in files:
@@ -128,6 +130,7 @@ class _Similar:
         self._places = places
         self._threshold = threshold
         self._kept: dict[int, frozenset[tuple[str, ...]]] = {}
+        self._size = 0
 
     def __call__(self, left: int, right: int) -> bool:
         a, b = self._shingles(left), self._shingles(right)
@@ -136,9 +139,11 @@ class _Similar:
     def _shingles(self, place: int) -> frozenset[tuple[str, ...]]:
         found = self._kept.get(place)
         if found is None:
-            if len(self._kept) > 5_000:
+            if self._size > _KEPT:
                 self._kept.clear()
+                self._size = 0
             text = normalise.words(self._staging.row(int(self._places[place])).text)
             found = frozenset(zip(*(text[at:] for at in range(_SHINGLE)), strict=False)) or frozenset((tuple(text),))
             self._kept[place] = found
+            self._size += len(found)
         return found

@@ -17,7 +17,6 @@ from concertino.datasets.staging import Fixed, Staging
 from concertino.datasets.tally import Tally
 from concertino.recipe import Recipe
 
-_BATCH = 2_000
 _EMBEDDED_BATCH = 256
 MOST_EMBEDDED = 50_000
 """Texts beyond which none are embedded, since a core does some tens of them a second."""
@@ -122,9 +121,10 @@ class Selector:
         reasons = ("the whole text", "a run of 13 words", "half of the runs of 8 words")
         for each in sets:
             found: dict[str, list[np.ndarray]] = {reason: [] for reason in reasons}
-            for start in range(0, len(learnt), _BATCH):
-                self._progress(f"overlap with {each.name}", start, len(learnt))
-                batch = learnt[start : start + _BATCH]
+            done = 0
+            for batch in self._staging.batches(learnt):
+                self._progress(f"overlap with {each.name}", done, len(learnt))
+                done += len(batch)
                 words = Words([normalise.words(row.text) for row in self._staging.rows(batch)])
                 truths = each.overlaps(words, self._index["key"][batch])
                 seen = np.zeros(len(batch), bool)

@@ -14,6 +14,9 @@ import numpy as np
 from concertino.datasets.folder import Row
 from concertino.datasets.prepare import Prepared
 
+BATCH_ROWS, BATCH_CHARACTERS = 2_000, 1_000_000
+"""Of rows that are compared at once, so that long ones take no more memory than short ones."""
+
 
 class Fixed(IntEnum):
     """The part that a row's source is fixed to."""
@@ -84,6 +87,14 @@ class Staging:
     def rows(self, places: np.ndarray) -> Iterator[Row]:
         for line in self.lines(places):
             yield self._decoder.decode(line)
+
+    def batches(self, places: np.ndarray) -> Iterator[np.ndarray]:
+        """`places` in runs of at most BATCH_ROWS rows and about BATCH_CHARACTERS characters."""
+        read = np.cumsum(self.index["characters"][places].astype(np.int64)) // BATCH_CHARACTERS
+        new = np.flatnonzero(np.diff(read) != 0) + 1
+        for run in np.split(places, new):
+            for start in range(0, len(run), BATCH_ROWS):
+                yield run[start : start + BATCH_ROWS]
 
     def row(self, place: int) -> Row:
         return next(self.rows(np.array([place])))
