@@ -45,7 +45,7 @@ SHARES: dict[str, dict[str, float]] = {
         "mmlu_lettered_general": 0.07, "user_instructions": 0.04,
     },
 }  # fmt: skip
-"""How much of a class's draw each source gives: questions that people ask weigh more than their number."""
+"""In what proportion the sources of a class are drawn: questions that people ask weigh more than their number."""
 
 GENERAL_WEIGHT = 1.4
 """`general` is drawn more often than each domain: it is the widest class."""
