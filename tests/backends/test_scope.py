@@ -8,9 +8,10 @@ import pytest
 
 from concertino.backends.base import BackendContext, Generation, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
-from concertino.backends.scope import ENCODER, FILE, Scope, Scopes, read_scope, write_scope
+from concertino.backends.scope import FILE, Scope, Scopes, read_scope, write_scope
 from concertino.confidence import within
 from concertino.errors import ConfigurationError, ModelMissing
+from concertino.evaluation.scope import ENCODER, open_scope_encoder
 from concertino.models import Store
 from concertino.models.adapters import file_sha256
 from concertino.types import Message, Role
@@ -79,8 +80,6 @@ async def test_a_generation_with_the_adapter_says_its_scope_once_and_one_without
     adapter = write_adapter(folder / "adapter.gguf", smol, 1)
     sha256 = file_sha256(Store(published).resolve(ENCODER, "model.safetensors"))
     # Weights that point from one text to another: the first is out of scope, the second in it.
-    from concertino.evaluation.scope import open_scope_encoder
-
     encoder = open_scope_encoder(Store(published))
     outside, inside = "What are symptoms of anaemia?", "list all files by size"
     away = encoder.embed(inside)[0] - encoder.embed(outside)[0]

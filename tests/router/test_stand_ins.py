@@ -1,11 +1,11 @@
 """Described specialists that stand in for a domain of the router's, by the shipped head."""
 
-import numpy as np
 import pytest
 
 from concertino.router.linear import LinearRouter
 from concertino.router.profile import phrases
 from concertino.router.stand_ins import FITS_ALONE, FITS_SHARED, RULED_OUT, StandIn, find_stand_ins, with_router
+from concertino.types import Ranking
 
 LAW = "Law and contracts: clauses, liability, tenancy, court decisions, statutes and what they mean."
 LEASES = "Tenancy law: leases, rent, eviction and deposits of tenants."
@@ -40,7 +40,10 @@ def test_nobody_stands_in_for_what_is_the_defaults(head: LinearRouter) -> None:
 
 
 def test_the_routers_word_counts_where_it_chose_the_domain_and_the_description_does_not_object() -> None:
-    chances = np.array([0.3, 0.3, 0.0, 0.9])
-    scores = np.array([0.95, 0.6, 0.95, RULED_OUT / 2])
-    joined = with_router(chances, scores, np.array([True, False, True, False]), FITS_SHARED)
-    assert joined.tolist() == [0.95, 0.3, 0.0, 0.0]
+    counsel = StandIn("legal", FITS_SHARED)
+    cases = ((0.3, 0.95, "legal"), (0.3, 0.6, None), (0.0, 0.95, "legal"), (0.9, RULED_OUT / 2, "code"))
+    joined = [
+        with_router(chance, Ranking({"legal": score}, score, domain, "a test"), counsel)
+        for chance, score, domain in cases
+    ]
+    assert joined == [0.95, 0.3, 0.0, 0.0]

@@ -19,11 +19,10 @@ from concertino.errors import ConcertinoError, ConfigurationError
 from concertino.models.adapters import file_sha256
 from concertino.types import Role
 
-FILE = "scope.json"
-ENCODER = "all-MiniLM-L6-v2"
-ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 if TYPE_CHECKING:
     from concertino.backends.encoder.session import Encoder
+
+FILE = "scope.json"
 
 log = logging.getLogger("concertino.backends")
 
@@ -62,34 +61,39 @@ def write_scope(folder: Path, scope: Scope) -> None:
 
 
 class Scopes:
-    """The scopes of a backend's adapters, and the encoder that they read with."""
+    """The scopes of a backend's adapters, each with the encoder that it reads with."""
 
     def __init__(self, context: BackendContext) -> None:
-        self._found: dict[str, Scope] = {}
-        self._encoder: Encoder | None = None
         adapters = {path for use in context.uses for path in use.adapters}
         found = {path: scope for path in adapters if (scope := read_scope(Path(path).parent)) is not None}
-        if not found:
-            return
-        # Here, because most adapters have none, and an encoder's libraries take their time.
-        from concertino.backends.encoder.session import EncoderFiles, shared_encoder
-
-        try:
-            files = EncoderFiles(*(context.file(ENCODER, name) for name in ENCODER_FILES))
-            sha256 = file_sha256(files.weights)
-            self._encoder = shared_encoder(files)
-        except (ConcertinoError, OSError) as error:
-            log.warning("%s Until then no skill of %s can say that a text is not for it.", error, context.name)
-            return
-        self._found = {path: scope for path, scope in found.items() if scope.encoder_sha256 == sha256}
-        for path in found.keys() - self._found.keys():
-            log.warning("%s was fitted with another %s; it is not used", Path(path).parent / FILE, ENCODER)
+        self._found: dict[str, tuple[Scope, Encoder]] = {}
+        for name in {scope.encoder for scope in found.values()}:
+            try:
+                encoder, sha256 = _open(context, name)
+            except (ConcertinoError, OSError) as error:
+                log.warning("%s Until then no skill of %s can say that a text is not for it.", error, context.name)
+                continue
+            for path, scope in found.items():
+                if (scope.encoder, scope.encoder_sha256) == (name, sha256):
+                    self._found[path] = (scope, encoder)
+                elif scope.encoder == name:
+                    log.warning("%s was fitted with another %s; it is not used", Path(path).parent / FILE, name)
 
     def __contains__(self, adapter: str | None) -> bool:
         return adapter in self._found
 
     def of(self, generation: Generation) -> float:
         """The probability for the last user turn of a generation with one of these adapters."""
-        assert self._encoder is not None and generation.adapter is not None
+        assert generation.adapter is not None
+        scope, encoder = self._found[generation.adapter]
         text = next((message.text for message in reversed(generation.messages) if message.role is Role.USER), "")
-        return self._found[generation.adapter].probability(text, self._encoder)
+        return scope.probability(text, encoder)
+
+
+def _open(context: BackendContext, name: str) -> "tuple[Encoder, str]":
+    """An encoder, and the SHA-256 of its weights. Raises ModelMissing."""
+    # Here, because most adapters have no scope, and an encoder's libraries take their time.
+    from concertino.backends.encoder.session import EncoderFiles, shared_encoder
+
+    files = EncoderFiles.found(lambda file: context.file(name, file))
+    return shared_encoder(files), file_sha256(files.weights)

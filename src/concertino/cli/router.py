@@ -334,6 +334,7 @@ def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json
 
 
 def _base_model(folder: Path | None) -> "BaseModel":
+    from concertino.backends.encoder.session import ENCODER_FILES
     from concertino.models import Store
     from concertino.training.routing.train import BASE_MODEL
     from concertino.training.routing.tune import BaseModel
@@ -341,5 +342,4 @@ def _base_model(folder: Path | None) -> "BaseModel":
     if folder is not None:
         return BaseModel.in_folder(folder)
     store = Store(config.load().home_path)
-    names = ("config.json", "model.safetensors", "tokenizer.json")
-    return BaseModel(*(store.resolve(BASE_MODEL, name) for name in names))
+    return BaseModel(*(store.resolve(BASE_MODEL, name) for name in ENCODER_FILES))

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import structs
 
 from concertino.backends.encoder.session import Encoder, EncoderFiles, shared_encoder
-from concertino.backends.scope import ENCODER, ENCODER_FILES, Scope, read_scope, write_scope
+from concertino.backends.scope import Scope, read_scope, write_scope
 from concertino.confidence import EVEN
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.errors import ConfigurationError, ModelMissing
@@ -25,6 +25,8 @@ from concertino.router.description_weights import load_description_weights
 from concertino.training.result import ADAPTER
 from concertino.training.routing.data import SEEDS
 
+ENCODER = "all-MiniLM-L6-v2"
+"""Whose vectors a scope is fitted on; `scope.json` names it."""
 MOST = 2000
 """Texts of either side that the scope is fitted on."""
 OWN_BELOW = 0.01
@@ -35,7 +37,7 @@ SAME = 0.999
 
 def open_scope_encoder(store: Store) -> Encoder:
     """The encoder that scopes are read with. Raises ModelMissing."""
-    return shared_encoder(EncoderFiles(*(store.resolve(ENCODER, name) for name in ENCODER_FILES)))
+    return shared_encoder(EncoderFiles.found(lambda name: store.resolve(ENCODER, name)))
 
 
 def fit_scope(dataset: Dataset, run_folder: Path, store: Store, note: Note) -> Scope | None:

@@ -199,7 +199,7 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
         raise ConfigurationError(
             f"router.options: {error}. docs/routing.md lists them.", param="router.options"
         ) from error
-    newcomers = find_newcomers(pool, router, settings.router.descriptions)
+    newcomers = find_newcomers(pool, router)
     described = newcomers.domains if newcomers else ()
     second_look = SecondLook(pool, settings, described) if settings.router.language.skill else None
     if settings.router.conversations:

@@ -14,21 +14,12 @@ log = logging.getLogger("concertino.orchestrator")
 class Newcomers:
     """The description tier over a pool's cards."""
 
-    def __init__(self, pool: Pool, router: Router, domains: Sequence[str], weights: str = "") -> None:
+    def __init__(self, pool: Pool, router: Router, domains: Collection[str]) -> None:
         # Here, because a team without newcomers needs neither numpy nor an encoder for this.
-        from concertino.router.descriptions import Described, DescriptionTier
+        from concertino.router.descriptions import open_tier
 
-        cards = {name: [card for card in pool.settings.specialists if name in card.serves] for name in domains}
-        described = [
-            Described(name, found[0].description, tuple(text for card in found for text in card.examples))
-            for name, found in cards.items()
-        ]
-        settings = pool.settings
-        served = {domain for card in settings.specialists for domain in card.serves}
-        self.tier = DescriptionTier(
-            described, weights=weights or None, home=settings.home_path, router=router, served=served
-        )
-        self._servers = {name: frozenset(card.name for card in found) for name, found in cards.items()}
+        self.tier = open_tier(pool.settings, domains, router)
+        self._servers = {name: frozenset(pool.serving(name)) for name in domains}
 
     @property
     def domains(self) -> frozenset[str]:
@@ -65,7 +56,7 @@ class WholeTeam:
         return self._newcomers.refine(conversations, rankings, [self._newcomers.names] * len(rankings))
 
 
-def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers | None:
+def find_newcomers(pool: Pool, router: Router) -> Newcomers | None:
     """The tier for specialists none of whose domains `router` scores, or None where it scores one of each.
 
     Without the tier's encoder in the store there is none either, and the log says what to pull.
@@ -80,7 +71,7 @@ def find_newcomers(pool: Pool, router: Router, weights: str = "") -> Newcomers |
     if not unknown:
         return None
     try:
-        return Newcomers(pool, router, list(dict.fromkeys(card.serves[0] for card in unknown)), weights)
+        return Newcomers(pool, router, list(dict.fromkeys(card.serves[0] for card in unknown)))
     except ModelMissing as error:
         names = ", ".join(card.name for card in unknown)
         log.warning("%s Until then `auto` does not choose %s, which only a description tells of.", error.message, names)

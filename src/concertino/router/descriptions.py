@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct, structs
 
+from concertino.config import Settings
 from concertino.errors import ConfigurationError
 from concertino.router.base import Router
 from concertino.router.description_weights import DescriptionWeights, load_description_weights
@@ -170,8 +171,7 @@ class DescriptionTier:
         joined = chances.copy()
         for place, stand_in in enumerate(map(self.stand_ins.get, names)):
             if stand_in is not None:
-                score, chosen = ranking.scores.get(stand_in.domain, 0.0), ranking.domain == stand_in.domain
-                joined[place] = with_router(chances[place], np.array(score), np.array(chosen), stand_in.fits)
+                joined[place] = with_router(float(chances[place]), ranking, stand_in)
         return joined
 
     def evidence(self, text: str) -> list[Evidence]:
@@ -185,6 +185,21 @@ class DescriptionTier:
             phrase = parts[int(z.argmax())] if parts else ""
             found.append(Evidence(item.domain, likely, phrase, float(z.max()), float(profile.rivalry(vectors)[0])))
         return sorted(found, key=lambda item: -item.probability)
+
+
+def open_tier(settings: Settings, domains: Collection[str], router: Router) -> DescriptionTier:
+    """The tier for those of a team's domains that `router` does not know; cards that serve one of them are one.
+
+    Raises what DescriptionTier raises.
+    """
+    described = []
+    for name in dict.fromkeys(domains):
+        cards = [card for card in settings.specialists if name in card.serves]
+        examples = tuple(text for card in cards for text in card.examples)
+        described.append(Described(name, cards[0].description, examples))
+    served = {domain for card in settings.specialists for domain in card.serves}
+    weights = settings.router.descriptions or None
+    return DescriptionTier(described, weights=weights, home=settings.home_path, router=router, served=served)
 
 
 def _sorted(scores: dict[str, float]) -> dict[str, float]:

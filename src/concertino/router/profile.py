@@ -149,7 +149,8 @@ def _nearest_others(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """`[texts]`: mean cosine of the nearest rows that are not the text itself."""
     if not len(rows):
         return np.zeros(len(vectors))
-    likeness = np.sort(vectors @ rows.T, axis=1)
+    count = min(NEIGHBOURS + 1, len(rows))
+    likeness = np.sort(np.partition(vectors @ rows.T, -count, axis=1)[:, -count:], axis=1)
     itself = likeness[:, -1] > SAME
-    without = likeness[:, -1 - NEIGHBOURS : -1] if len(rows) > 1 else likeness * 0.0
+    without = likeness[:, :-1][:, -NEIGHBOURS:] if count > 1 else likeness * 0.0
     return np.asarray(np.where(itself, without.mean(axis=1), likeness[:, -NEIGHBOURS:].mean(axis=1)))

@@ -15,7 +15,6 @@ from concertino.router.encoder import Encoder
 
 MODEL = "all-MiniLM-L6-v2"
 _WEIGHTS = "model.safetensors"
-_FILES = ("config.json", _WEIGHTS, "tokenizer.json")
 
 
 class PublishedEncoder(Encoder):
@@ -36,7 +35,7 @@ class PublishedEncoder(Encoder):
 def open_published(home: Path | None = None) -> PublishedEncoder:
     """The encoder of the store in `home`, by default the usual home folder. Raises ModelMissing."""
     store = Store(home or home_folder())
-    return PublishedEncoder(EncoderFiles(*(store.resolve(MODEL, name) for name in _FILES)))
+    return PublishedEncoder(EncoderFiles.found(lambda name: store.resolve(MODEL, name)))
 
 
 def published_sha256(home: Path | None = None) -> str:

@@ -53,13 +53,15 @@ def find_stand_ins(router: Router, texts: Mapping[str, Sequence[str]], served: C
     }
 
 
-def with_router(chances: np.ndarray, scores: np.ndarray, chosen: np.ndarray, fits: float) -> np.ndarray:
-    """`[texts]`: chances by description, raised to the router's score of the domain where the router chose it and the
-    description does not speak against it, and 0 where the router rules the domain out."""
-    raised = np.where(chosen & (chances >= fits), np.maximum(chances, scores), chances)
-    return np.asarray(np.where(scores < RULED_OUT, 0.0, raised))
-
-
 def is_taken(chance: float, ranking: Ranking, stand_in: StandIn) -> bool:
     """Whether a text with this chance by description is the stand-in's."""
     return ranking.domain == stand_in.domain and chance >= stand_in.fits
+
+
+def with_router(chance: float, ranking: Ranking, stand_in: StandIn) -> float:
+    """A chance by description, raised to the router's score of the domain where the text is the stand-in's, and 0 where
+    the router rules the domain out."""
+    score = ranking.scores.get(stand_in.domain, 0.0)
+    if score < RULED_OUT:
+        return 0.0
+    return max(chance, score) if is_taken(chance, ranking, stand_in) else chance

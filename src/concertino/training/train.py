@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from concertino.backends.encoder.session import EncoderFiles
+from concertino.backends.encoder.session import ENCODER_FILES, EncoderFiles
 from concertino.datasets.folder import Dataset
 from concertino.errors import TrainingRefused
 from concertino.models.store import Store
@@ -59,11 +59,10 @@ def train(
 
 def encoder_files(store: Store, base: str) -> EncoderFiles:
     """The files of an encoder: of a Hugging Face folder where `base` is one, else of the store."""
-    names = ("config.json", "model.safetensors", "tokenizer.json")
     folder = Path(base)
     if folder.is_dir():
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in ENCODER_FILES if not (folder / name).is_file()]
         if missing:
             raise TrainingRefused(f"The base {base} has no {missing[0]}.", param="training.base")
-        return EncoderFiles(*(folder / name for name in names))
-    return EncoderFiles(*(store.resolve(base, name) for name in names))
+        return EncoderFiles.found(lambda name: folder / name)
+    return EncoderFiles.found(lambda name: store.resolve(base, name))

@@ -12,7 +12,6 @@ from msgspec import Struct
 from concertino.backends.base import BackendContext, Capability, Generation, Health, ModelUse
 from concertino.backends.encoder.session import GRAPH, Adapter, Encoder, EncoderFiles, load_adapter, shared_encoder
 from concertino.backends.options import parse_options
-from concertino.backends.scope import ENCODER_FILES
 from concertino.confidence import within
 from concertino.errors import BackendUnavailable, ConfigurationError, UnsupportedParameter
 from concertino.models.adapters import file_sha256
@@ -67,7 +66,7 @@ class EncoderBackend:
     def _encoder(self, model: str, graph: Path | None) -> Encoder:
         key = (model, graph)
         if key not in self._encoders:
-            files = EncoderFiles(*(self._context.file(model, name) for name in ENCODER_FILES))
+            files = EncoderFiles.found(lambda name: self._context.file(model, name))
             self._encoders[key] = shared_encoder(files, graph)
         return self._encoders[key]
 

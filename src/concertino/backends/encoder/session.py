@@ -5,7 +5,7 @@ Each text is run by itself, unpadded, so its score depends on nothing but the te
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -29,12 +29,21 @@ MAX_CHARACTERS = 20_000
 """Longer texts lose their middle before they are tokenised, so that no text is slow."""
 
 
+ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+"""Of an encoder, by their Hugging Face names, in the order of `EncoderFiles`."""
+
+
 class EncoderFiles(Struct, frozen=True):
     """The base model's files, in the Hugging Face formats."""
 
     config: Path
     weights: Path
     tokenizer: Path
+
+    @classmethod
+    def found(cls, find: Callable[[str], Path]) -> "EncoderFiles":
+        """Each where `find` says that the file of its name lies. Raises what that raises."""
+        return cls(*map(find, ENCODER_FILES))
 
 
 class Scored(Struct, frozen=True):

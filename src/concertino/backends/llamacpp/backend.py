@@ -68,11 +68,10 @@ class LlamaCppBackend:
         return dict(self._engines)
 
     async def start(self) -> None:
-        self._scopes = await asyncio.to_thread(Scopes, self._context)
         specs = [self._spec(use) for use in self._uses.values()]
         self._engines = {spec.name: EngineProcess(spec) for spec in specs}
         try:
-            await asyncio.gather(*(engine.start() for engine in self._engines.values()))
+            await asyncio.gather(self._load_scopes(), *(engine.start() for engine in self._engines.values()))
         except BaseException:
             await self.close()
             raise
@@ -122,6 +121,9 @@ class LlamaCppBackend:
         async for chunk in calls_from_text(chunks, generation.tools) if generation.tools else chunks:
             yield structs.replace(chunk, scope=scope) if scope is not None else chunk
             scope = None  # said once
+
+    async def _load_scopes(self) -> None:
+        self._scopes = await asyncio.to_thread(Scopes, self._context)
 
     async def _scope(self, generation: Generation) -> float | None:
         if self._scopes is None or generation.adapter not in self._scopes:

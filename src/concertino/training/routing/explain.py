@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from concertino.config import Settings
 from concertino.router.alternatives import open_linear
-from concertino.router.descriptions import Described, DescriptionTier, Evidence
+from concertino.router.descriptions import Evidence, open_tier
 from concertino.router.explain import Neighbour, WordWeight, explain
 from concertino.router.fitted import HEAD, open_encoder
 from concertino.training.routing.data import SEEDS, load_splits
@@ -44,10 +44,7 @@ def explain_text(
     ]
     ranking, described = found.ranking, tuple[Evidence, ...]()
     if cards:
-        items = [Described(card.serves[0], card.description, card.examples) for card in cards]
-        served = {domain for card in settings.specialists for domain in card.serves}
-        weights = settings.router.descriptions or None
-        tier = DescriptionTier(items, weights=weights, home=settings.home_path, router=router, served=served)
+        tier = open_tier(settings, [card.serves[0] for card in cards], router)
         names = [item.domain for item in tier.described]
         ranking = tier.refine([conversation], [ranking], [names])[0]
         described = tuple(tier.evidence(text)) if text.strip() else ()

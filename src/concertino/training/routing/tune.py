@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
+from concertino.backends.encoder.session import ENCODER_FILES
 from concertino.errors import ConfigurationError
 from concertino.recipe import Precision
 from concertino.router.encoder import clip, window
@@ -88,11 +89,10 @@ class BaseModel(Struct, frozen=True):
     @classmethod
     def in_folder(cls, folder: Path) -> "BaseModel":
         """The three files of a folder; raises ConfigurationError for one that is missing."""
-        names = ("config.json", "model.safetensors", "tokenizer.json")
-        for name in names:
+        for name in ENCODER_FILES:
             if not (folder / name).is_file():
                 raise ConfigurationError(f"the base model folder {folder} has no {name}", param="base_model")
-        return cls(*(folder / name for name in names))
+        return cls(*(folder / name for name in ENCODER_FILES))
 
 
 class Tuned(Struct, frozen=True):
