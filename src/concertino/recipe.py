@@ -34,7 +34,7 @@ class Method(StrEnum):
     LORA = "lora"
     """LoRA over a base in 16 or 32 bits."""
     QLORA = "qlora"
-    """LoRA over a base held in 4 bits; needs CUDA and bitsandbytes."""
+    """LoRA over a base held in 4 bits (NF4); needs bitsandbytes (`concertino[qlora]`)."""
 
 
 class Precision(StrEnum):

@@ -1,7 +1,6 @@
-"""From rows to an adapter that llama.cpp answers with as torch does; killed and gone on with; on several processes."""
+"""From rows to an adapter that llama.cpp answers with as torch does; killed and gone on with."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from concertino.datasets.folder import Row
-from concertino.errors import ConfigurationError, DiskFull, TrainingRefused
+from concertino.errors import DiskFull, TrainingRefused
 from concertino.models.adapters import read_adapter
 from concertino.models.store import Store
 from tests.training import tiny
@@ -49,8 +48,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def worker(folder: Path, run: str, *settings: str, launcher: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, *(launcher or ("-c", WORKER)), str(folder), run, *settings]
+def worker(folder: Path, run: str, *settings: str) -> list[str]:
+    return [sys.executable, "-c", WORKER, str(folder), run, *settings]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
@@ -142,28 +141,6 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(folder: Pat
     assert points[0] == points[1]
 
 
-@pytest.mark.timeout(1200)
-def test_two_processes_make_the_steps_of_one(folder: Path) -> None:
-    pytest.importorskip("accelerate")
-    script = folder / "worker.py"
-    script.write_text(WORKER, "utf-8")
-    settings = ("epochs=2", "learning_rate=0.002")
-    subprocess.run(worker(folder, "one", *settings, "accumulate=2"), check=True, capture_output=True, timeout=800)
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script))
-    subprocess.run(
-        worker(folder, "two", *settings, launcher=launcher),
-        check=True,
-        capture_output=True,
-        timeout=800,
-        env=environment,
-    )
-    from safetensors.numpy import load_file
-
-    one, two = load_file(folder / "one" / ADAPTER), load_file(folder / "two" / ADAPTER)
-    assert max(float(abs(one[name] - two[name]).max()) for name in one) < 1e-4
-
-
 def test_patience_ends_a_training_and_the_best_weights_are_kept(folder: Path) -> None:
     from concertino.datasets.folder import open_dataset
     from concertino.training.causal import train
@@ -224,18 +201,6 @@ def test_a_run_folder_of_another_training_is_refused(folder: Path) -> None:
     tiny.write_base(folder / "other.gguf", seed=2)
     with pytest.raises(TrainingRefused, match="recipe, data or base have changed"):
         train(tiny.recipe(epochs=1), data, folder / "other.gguf", folder / "run")
-
-
-def test_four_bits_without_cuda_are_refused(folder: Path) -> None:
-    import torch
-
-    from concertino.datasets.folder import open_dataset
-    from concertino.training.causal import train
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
-    with pytest.raises(ConfigurationError, match="qlora needs a CUDA GPU"):
-        train(tiny.recipe(method="qlora"), open_dataset(folder / "data"), folder / "base.gguf", folder / "run")
 
 
 def test_a_training_without_room_is_refused_before_the_first_step(folder: Path) -> None:

@@ -26,7 +26,7 @@ def byte_signs() -> list[str]:
 
 def write_base(path: Path, architecture: str = "llama", *, template: str = CHATML, seed: int = 1) -> Path:
     """A random base of two blocks. qwen2 has biases and an output layer of its own; llama ties it to the embeddings."""
-    width, inner, heads, kv_heads, blocks = 64, 96, 4, 2, 2
+    width, inner, heads, kv_heads, blocks = 64, 128, 4, 2, 2
     draw = np.random.default_rng(seed)
     tokens = [*SPECIAL, *byte_signs(), *(merge.replace(" ", "") for merge in MERGES)]
     writer = gguf.GGUFWriter(path, architecture)

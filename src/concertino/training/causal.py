@@ -97,7 +97,7 @@ class _Run:
         self.alpha = self.plan.alpha or 2.0 * self.plan.rank
         model = loaded.model
         if self.plan.method is Method.QLORA:
-            lora.in_four_bits(model)
+            lora.in_four_bits(model, self.machine.device)
         if in_bf16(self.plan.precision, self.machine.device):
             lora.put_in_bf16(model)
         self.branches = lora.attach(model, self.plan.rank, self.alpha, self.plan.dropout, self.plan.seed)
@@ -167,6 +167,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.trainee.train()
+        self.machine.seed(self.plan.seed, step)
         loss = self.machine.step(self.trainee, self.optimizer, batches, self.parameters, self.format.end)
         read = sum(len(example.ids) for batch in batches for example in batch)
         state.step += 1
@@ -253,8 +254,6 @@ class _Run:
     # Checkpoints
 
     def _save(self) -> None:
-        import torch
-
         from concertino.training.lora import weights_of
 
         state = {
@@ -262,15 +261,12 @@ class _Run:
             "weights": weights_of(self.branches),
             "best": self.best_weights,
             "optimizer": self.machine.optimizer_state(self.trainee, self.optimizer),
-            "random": torch.get_rng_state(),
         }
         if self.machine.first:
             self.checkpoints.save(self.state.step, state)
         self.machine.wait()
 
     def _resume(self) -> None:
-        import torch
-
         from concertino.training.lora import put_weights
 
         saved = self.checkpoints.latest()
@@ -280,7 +276,6 @@ class _Run:
         put_weights(self.branches, saved.state["weights"])
         self.best_weights = saved.state["best"]
         self.machine.put_optimizer_state(self.trainee, self.optimizer, saved.state["optimizer"])
-        torch.set_rng_state(saved.state["random"])
         self.note(f"going on from the checkpoint of step {saved.step} of {self.steps}")
 
     # The end

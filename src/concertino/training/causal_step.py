@@ -4,6 +4,7 @@ Needs torch; imported by `training.causal` when a training begins.
 """
 
 import contextlib
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -56,11 +57,11 @@ class Trainee(torch.nn.Module):
         return self.model.base_model(input_ids=ids[:, shared:], **kept).last_hidden_state
 
 
-def tensors(examples: Sequence[Example], pad: int, device: Any) -> dict[str, Any]:
-    """A batch for `Trainee`: ids `[rows, longest]`, how many of them all rows share, and for each supervised token its
-    place after the shared ones, its id and its weight."""
+def tensors(examples: Sequence[Example], pad: int, device: Any, share: bool = True) -> dict[str, Any]:
+    """A batch for `Trainee`: ids `[rows, longest]`, how many of them all rows share (0 without `share`), and for each
+    supervised token its place after the shared ones, its id and its weight."""
     longest = max(len(example.ids) for example in examples)
-    shared = shared_prefix(examples)
+    shared = shared_prefix(examples) if share else 0
     ids = [[*example.ids, *[pad] * (longest - len(example.ids))] for example in examples]
     places, targets, weights = [], [], []
     for row, example in enumerate(examples):
@@ -125,6 +126,14 @@ class Machine:
         trainee, optimizer = self.accelerator.prepare(trainee, optimizer)
         return trainee, optimizer
 
+    def seed(self, seed: int, step: int) -> None:
+        """Seed what a step draws (dropout), so that a training that goes on draws as one that was never interrupted.
+
+        Each process draws for itself, on whatever device.
+        """
+        digest = hashlib.sha256(f"{seed} {step} {self.rank}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:7]))
+
     def wait(self) -> None:
         """Let the other processes come as far as this one."""
         if self.accelerator is not None:
@@ -143,9 +152,12 @@ class Machine:
         idle = -(-len(batches) // self.world) - len(mine)
         total = 0.0
         passes = [(batch, 1.0) for batch in mine] + [(batches[0], 0.0)] * idle
+        # FSDP gathers a block when a gradient reaches its output. What is read once for all rows ends in a cache, so
+        # its gradients come by another way, to weights that are no longer there.
+        share = not self._sharded(trainee)
         for number, (batch, counted) in enumerate(passes, 1):
             with self._last_pass_syncs(trainee, number == len(passes)):
-                loss = trainee(**tensors(batch, pad, self.device)) * (counted / whole)
+                loss = trainee(**tensors(batch, pad, self.device, share)) * (counted / whole)
                 total += float(loss.detach())
                 # Processes' gradients are averaged where they are wanted summed.
                 self._backward(loss * self.world)

@@ -161,27 +161,25 @@ def gathered(parameter: Any) -> Any:
 
 
 def put_in_bf16(model: Any) -> None:
-    """Put the weights of `model` in bf16, but not its buffers: rotary frequencies need all their bits."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16)
+    """Put the weights of `model` in bf16, but not its buffers: rotary frequencies need all their bits.
 
-
-def in_four_bits(model: Any) -> None:
-    """Put the linear layers of `model` in 4 bits (NF4; Dettmers et al. 2023, arXiv:2305.14314). They quantise on CUDA.
-
-    Raises ConfigurationError without CUDA or bitsandbytes.
+    Nor what lies in 4 bits already.
     """
-    if not torch.cuda.is_available():
-        raise ConfigurationError(
-            "training.method qlora needs a CUDA GPU, and this machine has none. Use method lora, which trains bases "
-            "of up to about half a billion parameters on a CPU.",
-            param="training.method",
-        )
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def in_four_bits(model: Any, device: Any) -> None:
+    """Put the linear layers of `model` in 4 bits (NF4; Dettmers et al. 2023, arXiv:2305.14314), each on `device`.
+
+    Raises ConfigurationError without bitsandbytes.
+    """
     try:
         import bitsandbytes
     except ImportError as error:
         raise ConfigurationError(
-            "training.method qlora needs bitsandbytes: pip install bitsandbytes", param="training.method"
+            "training.method qlora needs bitsandbytes: pip install 'concertino[qlora]'", param="training.method"
         ) from error
     for name in [name for name, module in model.named_modules() if type(module) is torch.nn.Linear]:
         if name.split(".")[-1] not in MODULES:
@@ -197,4 +195,7 @@ def in_four_bits(model: Any) -> None:
         new.weight = bitsandbytes.nn.Params4bit(old.weight.detach(), requires_grad=False, quant_type="nf4")
         if old.bias is not None:
             new.bias = old.bias
-        setattr(parent, name.rpartition(".")[2], new)
+        # On processors with bf16 instructions its first answer would repack the weights in a form that no gradient
+        # passes: after a look at dev the training would fail, or go on without one.
+        new.support_avx512bf16_for_cpu = False
+        setattr(parent, name.rpartition(".")[2], new.to(device))
