@@ -121,8 +121,12 @@ async def test_a_described_specialist_stands_in_for_a_domain_that_nobody_else_se
 
 
 async def test_who_serves_a_domain_keeps_it_from_a_stand_in(team_settings: Callable[..., Settings]) -> None:
-    decision = await decide(with_cards(team_settings, COUNSEL), "Can my landlord evict me without notice?")
+    asked = "Can I be fired while on sick leave?"  # law, but like nothing that counsel is described as
+    decision = await decide(with_cards(team_settings, COUNSEL), asked)
     assert (decision.specialist, decision.tier) == ("legal", Tier.LINEAR)
+    cards = [card for card in echo_team()["specialists"] if card["name"] != "legal"]
+    alone = await decide(engineless(team_settings(specialists=[*cards, COUNSEL])), asked)
+    assert (alone.specialist, alone.tier) == ("counsel", Tier.DESCRIPTIONS)
 
 
 async def test_a_stand_in_that_policy_excluded_is_not_chosen(team_settings: Callable[..., Settings]) -> None:

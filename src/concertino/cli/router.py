@@ -10,8 +10,8 @@ from concertino.cli import output, router_tables
 from concertino.cli.session import ConfigOption, JsonOption, given_text
 
 if TYPE_CHECKING:
+    from concertino.backends.encoder.session import EncoderFiles
     from concertino.training.routing.examples import Fields
-    from concertino.training.routing.tune import BaseModel
 
 app = typer.Typer(no_args_is_help=True, help="Train the router, measure it, and see why it decides as it does.")
 
@@ -65,7 +65,7 @@ def train_descriptions(
     recipe = DescriptionRecipe(seed=seed, teams=teams)
     manifest, judged = run(data_dir, _base_model(base_model), out, recipe, output.say)
     if as_json:
-        output.print_json({"threshold": manifest.threshold, "left_out": judged})
+        output.print_json({"thresholds": manifest.thresholds, "left_out": judged})
     else:
         output.print_text(router_tables.left_out(judged))
 
@@ -333,13 +333,9 @@ def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json
         output.print_text(router_tables.outcomes(report))
 
 
-def _base_model(folder: Path | None) -> "BaseModel":
-    from concertino.backends.encoder.session import ENCODER_FILES
+def _base_model(folder: Path | None) -> "EncoderFiles":
     from concertino.models import Store
     from concertino.training.routing.train import BASE_MODEL
-    from concertino.training.routing.tune import BaseModel
+    from concertino.training.train import encoder_files
 
-    if folder is not None:
-        return BaseModel.in_folder(folder)
-    store = Store(config.load().home_path)
-    return BaseModel(*(store.resolve(BASE_MODEL, name) for name in ENCODER_FILES))
+    return encoder_files(Store(config.load().home_path), str(folder) if folder else BASE_MODEL)

@@ -18,16 +18,25 @@ MANIFEST = "descriptions.json"
 OWN_FILES = ("bank.npz",)
 
 
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From which probability on a described specialist is chosen."""
+
+    shown: float
+    """Where any card of the tier has examples."""
+    listed: float
+    """Where none has: with nothing to say whose a text is, a described specialist takes too much."""
+    titled: float
+    """The same for descriptions that are no list of topics, of at most `profile.TITLE` phrases: they make lower
+    probabilities."""
+
+
 class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`descriptions.json`."""
 
     coefficients: tuple[float, ...]
     """One for each of `profile.FEATURES`."""
     intercept: float
-    threshold: float
-    """From this probability on a described specialist is chosen, where any card of the tier has examples."""
-    threshold_alone: float
-    """The same where none has: with nothing to say whose a text is, a described specialist takes too much."""
+    thresholds: "Thresholds"
     advantage: float
     """Added to the log-odds of a specialist without examples where it is compared with those that have some, and less
     the more it has: what they are given is not spoken against by examples that it lacks."""

@@ -17,13 +17,10 @@ from concertino.router.base import Router
 from concertino.router.description_weights import DescriptionWeights, load_description_weights
 from concertino.router.encoder import Encoder
 from concertino.router.linear import END_CONFIDENCE, SHORT_WORDS, conversation_texts
-from concertino.router.profile import WORD, Profile, in_context, log_odds, phrases, probability
+from concertino.router.profile import TITLE, WORD, Profile, log_odds, phrases, probability
+from concertino.router.readings import Reading, is_anothers, read_cards
 from concertino.router.stand_ins import StandIn, find_stand_ins, is_taken, with_router
 from concertino.types import Message, Ranking, Tier
-
-STRANGE, LEAST = 0.99, 0.2
-"""A specialist in a team without examples is chosen from a lower probability on than others where this share of the
-bank stays below it: a title makes lower probabilities than a list of topics. But never from less than `LEAST` on."""
 
 
 class Described(Struct, frozen=True):
@@ -71,30 +68,23 @@ class DescriptionTier:
         self.described = [item for item in described if phrases(item.description) or _said(item.examples)]
         _refuse_contradictions(self.described)
         said = {item.domain: [*phrases(item.description), *_said(item.examples)] for item in self.described}
-        self.stand_ins: dict[str, StandIn] = find_stand_ins(router, said, served) if router else {}
-        self._shown = {item.domain: len(_said(item.examples)) for item in self.described}
-        shown = {item.domain: self._embed(_said(item.examples)) for item in self.described}
-        profiles = {
-            item.domain: Profile(
-                self._embed(phrases(item.description)),
-                self._embed(in_context(item.description) if phrases(item.description) else []),
-                shown[item.domain],
-                np.vstack([self._embed([]), *(rows for name, rows in shown.items() if name != item.domain)]),
-                self.weights.bank,
-            )
-            for item in self.described
-        }
-        self._profiles: dict[str, Profile] = profiles
-        self._thresholds = {name: self._threshold(profile) for name, profile in profiles.items()}
+        self.readings: dict[str, Reading] = read_cards(router, said) if router else {}
+        self.stand_ins: dict[str, StandIn] = find_stand_ins(self.readings, served)
+        shown = {item.domain: _said(item.examples) for item in self.described}
+        self._shown = {name: len(texts) for name, texts in shown.items()}
+        self._profiles: dict[str, Profile] = {}
+        for item in self.described:
+            rivals = [text for name, texts in shown.items() if name != item.domain for text in texts]
+            own = shown[item.domain]
+            self._profiles[item.domain] = Profile.of(item.description, own, rivals, self.weights.bank, self._embed)
+        self._thresholds = {item.domain: self._threshold(item) for item in self.described}
 
-    def _threshold(self, profile: Profile) -> float:
+    def _threshold(self, item: Described) -> float:
         """From this probability on a described specialist is chosen."""
-        manifest = self.weights.manifest
+        thresholds = self.weights.manifest.thresholds
         if any(self._shown.values()):
-            return manifest.threshold
-        chances = self._of_features(profile.bank_features())
-        strange = float(np.quantile(chances, STRANGE)) if len(chances) else 1.0
-        return min(manifest.threshold_alone, max(LEAST, strange))
+            return thresholds.shown
+        return thresholds.titled if len(phrases(item.description)) <= TITLE else thresholds.listed
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         return self.encoder.whole(texts) if texts else np.empty((0, self.weights.bank.shape[1]), np.float32)
@@ -105,11 +95,8 @@ class DescriptionTier:
         return np.stack(columns, axis=1) if columns else np.empty((len(vectors), 0))
 
     def _probability(self, profile: Profile, vectors: np.ndarray) -> np.ndarray:
-        return self._of_features(profile.features(vectors))
-
-    def _of_features(self, features: np.ndarray) -> np.ndarray:
         manifest = self.weights.manifest
-        return probability(features, np.array(manifest.coefficients), manifest.intercept)
+        return probability(profile.features(vectors), np.array(manifest.coefficients), manifest.intercept)
 
     def refine(
         self,
@@ -129,7 +116,7 @@ class DescriptionTier:
                 texts[place] = text
         for place, views in zip(texts, self.encoder.vectors_many(list(texts.values())), strict=True):
             names = [item.domain for item in self.described if item.domain in eligible[place]]
-            refined[place] = self._combine(rankings[place], names, views)
+            refined[place] = self._combine(rankings[place], names, eligible[place], views)
         return refined
 
     def _compared(self, chances: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -140,7 +127,7 @@ class DescriptionTier:
         lack = 1.0 - counts / counts.max()
         return np.asarray(1.0 / (1.0 + np.exp(-log_odds(chances) - self.weights.manifest.advantage * lack)))
 
-    def _combine(self, ranking: Ranking, names: Sequence[str], views: np.ndarray) -> Ranking:
+    def _combine(self, ranking: Ranking, names: Sequence[str], eligible: Collection[str], views: np.ndarray) -> Ranking:
         whole, *ends = self.probabilities(views, names)
         thresholds = np.array([self._thresholds[name] for name in names])
         if ends and (whole < thresholds).all():
@@ -151,7 +138,7 @@ class DescriptionTier:
             for name, chance in zip(names, whole, strict=True)
             if name in self.stand_ins and is_taken(float(chance), ranking, self.stand_ins[name])
         }
-        whole = self._with_router(whole, names, ranking)
+        whole = self._with_router(whole, names, ranking, eligible)
         compared = self._compared(whole, names)
         likely_enough = (whole >= thresholds) | [name in taken for name in names]
         place = int((compared + likely_enough).argmax())
@@ -166,12 +153,16 @@ class DescriptionTier:
         reason = f"{reads} what {best} is described as ({likely:.2f})"
         return Ranking(scores, found[best], best, reason, Tier.DESCRIPTIONS, ranking.earlier)
 
-    def _with_router(self, chances: np.ndarray, names: Sequence[str], ranking: Ranking) -> np.ndarray:
-        """`chances` with what the router says of the domains that some of `names` stand in for."""
+    def _with_router(
+        self, chances: np.ndarray, names: Sequence[str], ranking: Ranking, eligible: Collection[str]
+    ) -> np.ndarray:
+        """`chances` with what the router says of the domains that some of `names` stand in for, and of others'."""
         joined = chances.copy()
-        for place, stand_in in enumerate(map(self.stand_ins.get, names)):
-            if stand_in is not None:
-                joined[place] = with_router(float(chances[place]), ranking, stand_in)
+        for place, name in enumerate(names):
+            if name in self.stand_ins:
+                joined[place] = with_router(float(chances[place]), ranking, self.stand_ins[name])
+            if name in self.readings and is_anothers(ranking, self.readings[name], eligible):
+                joined[place] = 0.0
         return joined
 
     def evidence(self, text: str) -> list[Evidence]:

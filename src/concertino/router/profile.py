@@ -8,12 +8,15 @@ detection by neighbours.
 """
 
 import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from concertino.router.linear import SHORT_WORDS
 
 MOST_PHRASES = 64
+TITLE = 6
+"""A description of at most as many phrases is a title, a longer one a list of topics."""
 MATCHES = 2.0
 """A text of the bank with this z-score on a description may be the specialist's own, so it is not held against it."""
 NEIGHBOURS = 3
@@ -28,6 +31,16 @@ _OPENING = re.compile(
     r"|including)\s+)+",
     re.I,
 )
+
+
+PART_FORMS = (
+    "{}", "can you help me with {}", "i want to know about {}", "i have a question about {}", "my {}",
+)  # fmt: skip
+WHOLE_FORMS = ("{}", "i have a question about {}")
+"""A phrase names a topic, and people ask about it: the mean vector of all these is nearer to what they ask."""
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts to vectors of unit length, `[texts, width]`; also of no texts."""
 
 
 def phrases(description: str) -> list[str]:
@@ -62,21 +75,25 @@ class Profile:
         # How near the rivals' own kind comes to them: with few of them a stranger is as far away as a friend.
         near = _nearest_others(self.rivals[:: max(1, len(self.rivals) // 200)], self.rivals)
         self.usual = float(near.mean()) if near.size else 0.0
-        self._bank = bank
+
+    @classmethod
+    def of(
+        cls, description: str, own: Sequence[str], rivals: Sequence[str], bank: np.ndarray, embed: Embed
+    ) -> "Profile":
+        """The profile of a card: its description, the examples on it, and those on the others'."""
+        parts = phrases(description)
+        wholes = in_context(description) if parts else []
+        return cls(
+            _as_asked(parts, PART_FORMS, embed), _as_asked(wholes, WHOLE_FORMS, embed), embed(own), embed(rivals), bank
+        )
 
     def z_scores(self, vectors: np.ndarray) -> np.ndarray:
         """`[texts, phrases]`: likeness to each phrase, in standard deviations above the bank's mean."""
         return _standardised(vectors @ self.parts.T, self._scale_parts)
 
-    def bank_features(self) -> np.ndarray:
-        """`features` of the texts of the bank, each without itself among the rivals."""
-        return self._features(self._bank, _nearest_others(self._bank, self.rivals))
-
     def features(self, vectors: np.ndarray) -> np.ndarray:
         """What the logistic function reads, float `[texts, len(FEATURES)]`, for `[texts, width]` vectors."""
-        return self._features(vectors, self.rivalry(vectors))
-
-    def _features(self, vectors: np.ndarray, rival: np.ndarray) -> np.ndarray:
+        rival = self.rivalry(vectors)
         if len(self.parts):
             z = np.sort(self.z_scores(vectors), axis=1)[:, ::-1]
             best, few = z[:, 0], z[:, :3].mean(axis=1)
@@ -125,6 +142,14 @@ def log_odds(chances: np.ndarray) -> np.ndarray:
     """Of probabilities, kept finite."""
     kept = np.clip(chances, 1e-9, 1 - 1e-9)
     return np.asarray(np.log(kept / (1 - kept)))
+
+
+def _as_asked(texts: Sequence[str], forms: Sequence[str], embed: Embed) -> np.ndarray:
+    """`[texts, width]`: the mean over the forms of each text, of unit length."""
+    if not texts:
+        return embed([])
+    total = np.sum([embed([form.format(text) for text in texts]) for form in forms], axis=0)
+    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True))
 
 
 def _scale(bank: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

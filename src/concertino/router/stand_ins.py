@@ -7,14 +7,13 @@ topics; docs/routing.md has the figures.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-import numpy as np
 from msgspec import Struct
 
-from concertino.router.base import Router
 from concertino.router.linear import FALLBACK
-from concertino.types import Message, Ranking, Role
+from concertino.router.readings import Reading
+from concertino.types import Ranking
 
 READS_AS = 0.5
 """Mean probability of a domain over the phrases of a description from which on the description reads like it."""
@@ -32,20 +31,15 @@ class StandIn(Struct, frozen=True):
     fits: float
 
 
-def find_stand_ins(router: Router, texts: Mapping[str, Sequence[str]], served: Collection[str]) -> dict[str, StandIn]:
-    """Which described domains stand in for one of the router's that is not among `served`.
+def find_stand_ins(readings: Mapping[str, Reading], served: Collection[str]) -> dict[str, StandIn]:
+    """Which described domains, by how the router reads them, stand in for one of its own that is not among `served`.
 
-    `texts` are the phrases and examples of each. Nobody stands in for `general`: what is nobody's is the default's.
+    Nobody stands in for `general`: what is nobody's is the default's.
     """
-    unserved = router.rank([[Message(Role.USER, "")]])[0].scores.keys() - {FALLBACK, *served}
     found: dict[str, str] = {}
-    for name, said in texts.items():
-        if not said or not unserved:
-            continue
-        rankings = router.rank([[Message(Role.USER, text)] for text in said])
-        mean = {domain: float(np.mean([r.scores.get(domain, 0.0) for r in rankings])) for domain in rankings[0].scores}
-        best = max(mean, key=lambda domain: mean[domain])
-        if best in unserved and mean[best] >= READS_AS:
+    for name, reading in readings.items():
+        best = max(reading, key=lambda domain: reading[domain])
+        if best not in {FALLBACK, *served} and reading[best] >= READS_AS:
             found[name] = best
     sharing = Counter(found.values())
     return {

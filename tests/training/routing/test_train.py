@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concertino.errors import ConfigurationError
+from concertino.backends.encoder.session import EncoderFiles
 from concertino.router.linear import LinearRouter
 from concertino.training.routing.data import CLASSES, Row, Splits
 from concertino.training.routing.export import quantise_columns, quantise_rows
 from concertino.training.routing.train import calibrate, write_weights
-from concertino.training.routing.tune import BaseModel, Recipe, digest_of, tune
+from concertino.training.routing.tune import Recipe, digest_of, tune
 from concertino.types import Message, Role
+from tests.training.encoders import files_in
 
 WORDS = {
     "code": "python git loop function compile",
@@ -33,13 +34,8 @@ def test_quantised_weights_are_within_half_a_step() -> None:
     assert np.all(np.abs(rows * row_scale[:, None] - weight) <= row_scale[:, None] / 2 + 1e-6)
 
 
-def test_a_base_model_without_its_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="has no config"):
-        BaseModel.in_folder(tmp_path)
-
-
 @pytest.fixture
-def base(tmp_path: Path) -> BaseModel:
+def base(tmp_path: Path) -> EncoderFiles:
     """A random two-layer encoder with a vocabulary of a few dozen words."""
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")
@@ -60,7 +56,7 @@ def base(tmp_path: Path) -> BaseModel:
     transformers.set_seed(1)
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
-    return BaseModel.in_folder(folder)
+    return files_in(folder)
 
 
 def rows() -> tuple[Row, ...]:
@@ -73,7 +69,7 @@ def rows() -> tuple[Row, ...]:
 
 
 @pytest.mark.train
-def test_tuned_exported_and_calibrated_weights_route(base: BaseModel, tmp_path: Path) -> None:
+def test_tuned_exported_and_calibrated_weights_route(base: EncoderFiles, tmp_path: Path) -> None:
     out = tmp_path / "weights"
     write_weights(tune(rows(), base, RECIPE), base, out, {"seeds": "0" * 64}, RECIPE)
     manifest = calibrate(out, Splits(rows(), rows(), rows(), (), {}, 0), seed=1)
@@ -88,14 +84,14 @@ def test_tuned_exported_and_calibrated_weights_route(base: BaseModel, tmp_path: 
 
 
 @pytest.mark.train
-def test_the_same_seed_gives_the_same_weights(base: BaseModel) -> None:
+def test_the_same_seed_gives_the_same_weights(base: EncoderFiles) -> None:
     recipe = Recipe(epochs=1, per_class=20, batch=16, threads=1)
     first, second = (digest_of(tune(rows(), base, recipe).encoder) for _ in range(2))
     assert first == second
 
 
 @pytest.mark.train
-def test_a_manifest_is_plain_json(base: BaseModel, tmp_path: Path) -> None:
+def test_a_manifest_is_plain_json(base: EncoderFiles, tmp_path: Path) -> None:
     write_weights(tune(rows(), base, Recipe(epochs=1, per_class=5, threads=1)), base, tmp_path / "w", {}, RECIPE)
     manifest = json.loads((tmp_path / "w" / "router.json").read_text())
     assert manifest["classes"] == list(CLASSES)

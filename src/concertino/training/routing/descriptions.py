@@ -15,15 +15,15 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from concertino.router.description_weights import MANIFEST, DescriptionManifest, file_hashes
+from concertino.router.description_weights import MANIFEST, DescriptionManifest, Thresholds, file_hashes
 from concertino.router.encoder import Encoder
-from concertino.router.profile import FEATURES, Profile, in_context, phrases
+from concertino.router.profile import FEATURES, Embed, Profile, phrases
 from concertino.training.routing.data import Row
 from concertino.training.routing.topics import Topic, Words, drawn, load_words
 
 Note = Callable[[str], None]
-Embed = Callable[[Sequence[str]], np.ndarray]
 
+EVERYDAY = "clinc"
 KIN = {"banking": "banking77", "credit_cards": "banking77"}
 """Holding out these CLINC150 domains holds out that set too: it is about the same things."""
 
@@ -35,6 +35,8 @@ class DescriptionRecipe(Struct, frozen=True):
     teams: int = 120
     per_topic: int = 25
     bank_per_class: int = 300
+    everyday: int = 1000
+    """Of the bank's texts, those from CLINC150: what people ask an assistant, and mostly nobody's in a team."""
     strangers: int = 4
     """Texts of others for each text of the described specialist; teams have a handful of members."""
     most: int = 60
@@ -56,27 +58,20 @@ class Memory:
         return np.stack([self._known[text] for text in texts]) if texts else np.empty((0, 384), np.float32)
 
 
-def profile(description: str, own: Sequence[str], rivals: Sequence[str], bank: np.ndarray, embed: Embed) -> Profile:
-    """A described specialist as the tier would build it."""
-    parts = phrases(description)
-    wholes = in_context(description) if parts else []
-    return Profile(embed(parts), embed(wholes), embed(own), embed(rivals), bank)
-
-
-def bank_texts(rows: Sequence[Row], per_class: int, seed: int, without: Collection[str] = ()) -> list[str]:
-    """A draw of training rows, the same number from each class and as even as can be over sources.
-
-    Texts in `without` are left out.
+def bank_texts(rows: Sequence[Row], recipe: DescriptionRecipe, without: Collection[str] = ()) -> list[str]:
+    """A draw of training rows, the same number from each class and as even as can be over sources, but for
+    `recipe.everyday` from CLINC150. Texts in `without` are left out.
     """
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(recipe.seed)  # noqa: S311
     by_class: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.text not in without and len(row.text) < 600:
             by_class[row.label][row.source].append(row.text)
     texts: list[str] = []
     for _, sources in sorted(by_class.items()):
-        share = per_class // len(sources)
-        texts += [text for _, found in sorted(sources.items()) for text in drawn(rng, found, share)]
+        share = recipe.bank_per_class // len(sources)
+        for source, found in sorted(sources.items()):
+            texts += drawn(rng, found, recipe.everyday if source == EVERYDAY else share)
     return texts
 
 
@@ -115,7 +110,7 @@ def invented_team(
         rivals, theirs = rivals + (texts[:lent] if rng.random() >= silent else []), theirs + texts[lent:]
     mine = drawn(rng, mine, recipe.most)
     theirs = drawn(rng, theirs, recipe.strangers * len(mine))
-    features = profile(description, own, rivals, bank, embed).features(embed(mine + theirs))
+    features = Profile.of(description, own, rivals, bank, embed).features(embed(mine + theirs))
     return features, np.repeat([1.0, 0.0], [len(mine), len(theirs)])
 
 
@@ -149,19 +144,15 @@ def fit(
 
 
 def write_descriptions(
-    out: Path, coefficients: np.ndarray, intercept: float, settings: tuple[float, float, float], base_sha256: str,
+    out: Path, coefficients: np.ndarray, intercept: float, thresholds: Thresholds, advantage: float, base_sha256: str,
     data: Mapping[str, str], recipe: DescriptionRecipe,
 ) -> DescriptionManifest:  # fmt: skip
-    """Write `descriptions.json` beside the bank that `out` holds.
-
-    `settings` are the two thresholds and the advantage.
-    """
+    """Write `descriptions.json` beside the bank that `out` holds."""
     manifest = DescriptionManifest(
         coefficients=tuple(round(float(value), 5) for value in coefficients),
         intercept=round(intercept, 5),
-        threshold=settings[0],
-        threshold_alone=settings[1],
-        advantage=settings[2],
+        thresholds=thresholds,
+        advantage=advantage,
         files=file_hashes(out),
         base_model="all-MiniLM-L6-v2",
         base_sha256=base_sha256,

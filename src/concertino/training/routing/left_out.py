@@ -2,7 +2,8 @@
 
 Three teams. `clinc`: nine domains of CLINC150 with examples on their cards and the tenth described. `built-in`: the
 five of the built-in team and one CLINC150 domain described. `own`: four of the five and the fifth described. Whatever
-is described was neither among the topics of the invented teams that the tier was fitted on, nor in its bank.
+is described was neither among the topics of the invented teams that the tier was fitted on, nor in its bank. `shipped`
+is `built-in` with the fit and the bank that ship, which have seen all; the thresholds without examples are for these.
 """
 
 import random
@@ -15,23 +16,24 @@ from msgspec import Struct, structs
 
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.config import built_in_team
-from concertino.router.description_weights import DescriptionManifest, digest
-from concertino.router.profile import Profile, log_odds, probability
+from concertino.router.base import Router
+from concertino.router.description_weights import DescriptionManifest, Thresholds, digest
+from concertino.router.linear import LinearRouter
+from concertino.router.profile import Embed, Profile, log_odds, phrases, probability
 from concertino.router.published import PublishedEncoder
+from concertino.router.readings import is_anothers, read_cards
 from concertino.training.routing.data import Row, load_splits
 from concertino.training.routing.descriptions import (
     KIN,
     DescriptionRecipe,
-    Embed,
     Memory,
     Note,
     bank_texts,
     fit,
-    profile,
     write_descriptions,
 )
-from concertino.training.routing.topics import Question, drawn, load_clinc, load_topics, load_words
-from concertino.training.routing.tune import BaseModel
+from concertino.training.routing.topics import DomainWords, Question, drawn, load_clinc, load_topics, load_words
+from concertino.types import Message, Role
 
 FOLDS = (
     ("travel", "credit_cards", "meta"),
@@ -43,6 +45,8 @@ SHARE = 0.1
 """Of the requests, as many as are taken to be the described specialist's."""
 PER_INTENT, INTENTS = 5, 15
 """Examples that each intent of the nine domains has on its card, and the intents of a domain: 75 examples."""
+PRECISION = 0.80
+"""Wanted of a described specialist in a team without examples."""
 OWN_DOMAINS = ("code", "legal", "finance", "medical")
 """Of the built-in team, whose descriptions are taken."""
 
@@ -122,7 +126,7 @@ class ClincTeam:
         self.bank, self.embed, self.fitted = bank, embed, fitted
         self.rivals = [text for name, texts in shown.items() if name != left_out for text in texts]
         self.others = [
-            profile(
+            Profile.of(
                 domain.full,
                 shown[name],
                 [text for other, texts in shown.items() if other != name for text in texts],
@@ -135,23 +139,46 @@ class ClincTeam:
 
     def chances(self, description: str, vectors: np.ndarray) -> np.ndarray:
         """The left-out domain's probability, `[questions]`."""
-        return self.fitted.probability(profile(description, self.own, self.rivals, self.bank, self.embed), vectors)
+        return self.fitted.probability(Profile.of(description, self.own, self.rivals, self.bank, self.embed), vectors)
+
+
+class BuiltInTeam:
+    """The built-in five, and one domain of CLINC150 that is described; `questions` and others' `rows` are asked."""
+
+    def __init__(self, questions: Sequence[Question], rows: Sequence[Row], router: Router, embed: Embed) -> None:
+        others = [row for row in rows if row.label != "general" and not row.source.startswith("clinc")]
+        asked = [*(question.text for question in questions), *(row.text for row in others)]
+        self.domains = [*(question.domain for question in questions), *("" for _ in others)]
+        self.vectors = embed(asked)
+        self.rankings = router.rank([[Message(Role.USER, text)] for text in asked])
+        self.router, self.embed = router, embed
+
+    def chances(self, team: str, domain: str, words: DomainWords, fitted: Fitted, bank: np.ndarray) -> list[Chances]:
+        """By the full and the short description, without examples; `team` is the name that the figures get."""
+        truth, found = np.array([theirs == domain for theirs in self.domains]), []
+        for kind, description in (("full", words.full), ("short", words.short)):
+            mine = fitted.probability(Profile.of(description, [], [], bank, self.embed), self.vectors)
+            reading = read_cards(self.router, {domain: phrases(description)})[domain]
+            sure = [is_anothers(ranking, reading, OWN_DOMAINS) for ranking in self.rankings]
+            found.append(Chances(team, domain, kind, 0, np.where(sure, 0.0, mine), truth))
+        return found
 
 
 def measure(
-    fits: Mapping[str, Fitted], questions: Sequence[Question], train: Sequence[Question], rows: Sequence[Row],
-    bank_rows: Sequence[Row], embed: Embed, recipe: DescriptionRecipe, note: Note,
+    fits: Mapping[str, Fitted], shipped: Fitted, questions: Sequence[Question], train: Sequence[Question],
+    rows: Sequence[Row], bank_rows: Sequence[Row], router: Router, embed: Embed, recipe: DescriptionRecipe, note: Note,
 ) -> list[Chances]:  # fmt: skip
-    """Every domain of `fits` left out; `fits` has, for each, what was fitted without it."""
+    """Every domain of `fits` left out; `fits` has, for each, what was fitted without it, and `shipped` was fitted with
+    all. `router` is the built-in team's."""
     words, found = load_words(), []
-    others = [row for row in rows if row.label != "general" and not row.source.startswith("clinc")]
+    built_in, whole = BuiltInTeam(questions, rows, router, embed), embed(bank_texts(bank_rows, recipe))
     texts = {name: {question.text for question in train if question.domain == name} for name in words.domains}
     for name, domain in words.domains.items():
         if name not in fits:
             continue
         note(f"left out: {name}")
         without = texts[name] | {row.text for row in bank_rows if row.source == KIN.get(name)}
-        bank = embed(bank_texts(bank_rows, recipe.bank_per_class, recipe.seed, without))
+        bank = embed(bank_texts(bank_rows, recipe, without))
         truth = np.array([question.domain == name for question in questions])
         vectors = embed([question.text for question in questions])
         for own in (0, 10):
@@ -160,38 +187,52 @@ def measure(
             for kind, description in (("full", domain.full), ("short", domain.short)):
                 mine = team.chances(description, vectors)
                 found.append(Chances("clinc", name, kind, own, mine, truth, best_other))
-        for kind, description in (("full", domain.full), ("short", domain.short)):
-            asked = [*(question.text for question in questions), *(row.text for row in others)]
-            truth = np.array([*(question.domain == name for question in questions), *(False for _ in others)])
-            who = profile(description, [], [], bank, embed)
-            found.append(Chances("built-in", name, kind, 0, fits[name].probability(who, embed(asked)), truth))
+        found += built_in.chances("built-in", name, domain, fits[name], bank)
+        found += built_in.chances("shipped", name, domain, shipped, whole)
     described = {card.name: card.description for card in built_in_team()}
     for name in (name for name in OWN_DOMAINS if name in fits):
         note(f"left out: {name}")
         strangers = [row for row in bank_rows if row.label != name]
-        bank = embed(bank_texts(strangers, recipe.bank_per_class, recipe.seed))
+        bank = embed(bank_texts(strangers, recipe))
         vectors, truth = embed([row.text for row in rows]), np.array([row.label == name for row in rows])
         for own in (0, 10):
             examples = [row.text for row in bank_rows if row.label == name and row.source == f"seeds_{name}"][:own]
-            who = profile(described[name], examples, [], bank, embed)
+            who = Profile.of(described[name], examples, [], bank, embed)
             found.append(Chances("own", name, "full", own, fits[name].probability(who, vectors), truth))
     return found
 
 
-def mean_f1(found: Sequence[Chances], team: str, threshold: float, advantage: float = 0.0) -> float:
-    """Mean F1 over the domains of a team that were described in full, without examples."""
-    full = [item for item in found if item.team == team and item.description == "full" and item.examples == 0]
-    judged = [item.beating(advantage).at(threshold) for item in full]
+def bare(found: Sequence[Chances], team: str, description: str, threshold: float, lead: float = 0.0) -> list[LeftOut]:
+    """The domains of a team that were described like this, without examples; `lead` is their advantage."""
+    some = [item for item in found if (item.team, item.description, item.examples) == (team, description, 0)]
+    return [item.beating(lead).at(threshold) for item in some]
+
+
+def mean_f1(judged: Sequence[LeftOut]) -> float:
+    """Mean F1 over domains."""
     return float(np.mean([2 * j.recall * j.precision / max(1e-9, j.recall + j.precision) for j in judged]))
 
 
-def best_settings(found: Sequence[Chances]) -> tuple[float, float, float]:
-    """Both thresholds, of 0.20 to 0.90, and the advantage, of 0 to 4, with the highest mean F1."""
+def best_settings(found: Sequence[Chances]) -> tuple[Thresholds, float]:
+    """Thresholds of 0.20 to 0.90, and an advantage of 0 to 4.
+
+    With examples in the team: those with the highest mean F1, and so for titles. For lists of topics without examples:
+    the lowest threshold with a mean precision of at least `PRECISION`, or the highest there is. Who misses a question
+    answers none of it; who gets one too many says so.
+    """
     grid = [round(float(value), 2) for value in np.arange(0.20, 0.91, 0.02)]
-    alone = max(grid, key=lambda value: mean_f1(found, "built-in", value))
-    pairs = [(value, advantage / 2) for value in grid for advantage in range(9)]
-    threshold, advantage = max(pairs, key=lambda pair: mean_f1(found, "clinc", *pair))
-    return threshold, alone, advantage
+    pairs = [(value, lead / 2) for value in grid for lead in range(9)]
+    shown, advantage = max(pairs, key=lambda pair: mean_f1(bare(found, "clinc", "full", *pair)))
+    precise = [v for v in grid if np.mean([j.precision for j in bare(found, "shipped", "full", v)]) >= PRECISION]
+    titled = max(grid, key=lambda value: mean_f1(bare(found, "shipped", "short", value)))
+    return Thresholds(shown, min(precise, default=grid[-1]), titled), advantage
+
+
+def threshold_for(item: Chances, thresholds: Thresholds) -> float:
+    """The threshold that the tier would choose by."""
+    if item.team == "clinc" or item.examples:
+        return thresholds.shown
+    return thresholds.listed if item.description == "full" else thresholds.titled
 
 
 def sampled(rows: Sequence[Row], per_source: int, seed: int) -> list[Row]:
@@ -204,33 +245,38 @@ def sampled(rows: Sequence[Row], per_source: int, seed: int) -> list[Row]:
 
 
 def train_descriptions(
-    data_dir: Path, base: BaseModel, out: Path, recipe: DescriptionRecipe, note: Note
+    data_dir: Path, base: EncoderFiles, out: Path, recipe: DescriptionRecipe, note: Note
 ) -> tuple[DescriptionManifest, list[LeftOut]]:
     """Fit the tier, choose its threshold on calibration questions, and measure it on others. Writes `out`.
 
     Raises ConfigurationError for a missing data set or extra.
     """
     out.mkdir(parents=True, exist_ok=True)
-    embed = Memory(PublishedEncoder(EncoderFiles(base.config, base.weights, base.tokenizer)))
+    embed, router = Memory(PublishedEncoder(base)), LinearRouter()
     splits = load_splits(data_dir, note)
     hashes = dict(splits.hashes)
-    bank_rows = sampled(splits.train, 600, recipe.seed)
-    topics = load_topics(data_dir, bank_rows, recipe.per_topic, recipe.seed, hashes)
     train, val = load_clinc(data_dir, "train", hashes), load_clinc(data_dir, "val", hashes)
-    bank = embed(bank_texts(bank_rows, recipe.bank_per_class, recipe.seed))
+    tuning = train[5::24]
+    asked = {question.text for question in (*tuning, *val)}
+    bank_rows = sampled([row for row in splits.train if row.text not in asked], 4000, recipe.seed)
+    topics = load_topics(data_dir, bank_rows, recipe.per_topic, recipe.seed, hashes)
+    bank = embed(bank_texts(bank_rows, recipe))
     fits: dict[str, Fitted] = {}
     for fold in FOLDS:
         note(f"fitting without {', '.join(fold)}")
         fitted = Fitted(*fit(topics, bank, embed, recipe, fold))
         fits |= dict.fromkeys(fold, fitted)
     fits |= {name: Fitted(*fit(topics, bank, embed, recipe, (name,))) for name in OWN_DOMAINS}
-    tried = measure(fits, train[5::47], train, sampled(splits.calibration, 25, 3), bank_rows, embed, recipe, note)
-    threshold, alone, advantage = settings = best_settings(tried)
-    note(f"thresholds {threshold} and {alone}, advantage {advantage}; measuring on other questions")
-    judged = measure(fits, val[::6], train, sampled(splits.test, 25, 3), bank_rows, embed, recipe, note)
-    final = fit(topics, bank, embed, recipe)
+    calibration, test = (sampled(part, 25, 3) for part in (splits.calibration, splits.test))
+    shipped = Fitted(*fit(topics, bank, embed, recipe))
+    tried = measure(fits, shipped, tuning, train, calibration, bank_rows, router, embed, recipe, note)
+    thresholds, advantage = best_settings(tried)
+    note(f"thresholds {thresholds}, advantage {advantage}; measuring on other questions")
+    judged = measure(fits, shipped, val[::6], train, test, bank_rows, router, embed, recipe, note)
     rows = np.rint(bank / np.abs(bank).max(axis=1, keepdims=True) * 127).astype(np.int8)
     np.savez(out / "bank.npz", vectors=rows)
-    manifest = write_descriptions(out, *final, settings, digest(base.weights), hashes, recipe)
+    manifest = write_descriptions(
+        out, shipped.coefficients, shipped.intercept, thresholds, advantage, digest(base.weights), hashes, recipe
+    )
     judged = [item.beating(advantage) for item in judged]
-    return manifest, [item.at(threshold if item.team == "clinc" or item.examples else alone) for item in judged]
+    return manifest, [item.at(threshold_for(item, thresholds)) for item in judged]

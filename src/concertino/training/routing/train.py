@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from concertino.backends.encoder.session import EncoderFiles
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.linear import LinearRouter
 from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
@@ -16,7 +17,7 @@ from concertino.training.routing.data import CLASSES, Splits, load_splits
 from concertino.training.routing.export import Precision, quantise_rows, write_encoder
 from concertino.training.routing.figures import Figures, Speed, figures, fit_temperature, fit_threshold, time_router
 from concertino.training.routing.report import Details, TierSpeed, details, read_questions, tier_speeds
-from concertino.training.routing.tune import BaseModel, Recipe, Tuned, draw_epoch, tune
+from concertino.training.routing.tune import Recipe, Tuned, draw_epoch, tune
 
 BASE_MODEL = "all-MiniLM-L6-v2"
 CALIBRATION_PER_CLASS = 600
@@ -45,7 +46,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_weights(tuned: Tuned, base: BaseModel, out: Path, data: Mapping[str, str], recipe: Recipe) -> None:
+def write_weights(tuned: Tuned, base: EncoderFiles, out: Path, data: Mapping[str, str], recipe: Recipe) -> None:
     """Write encoder, token table and tokenizer to `out`, with a manifest of temperature 1 that never abstains."""
     out.mkdir(parents=True, exist_ok=True)
     values, scales = quantise_rows(tuned.encoder["embeddings.word_embeddings.weight"])
@@ -115,7 +116,7 @@ def evaluate(
     )
 
 
-def train(data_dir: Path, base: BaseModel, out: Path, recipe: Recipe, note: Note = _silent) -> Manifest:
+def train(data_dir: Path, base: EncoderFiles, out: Path, recipe: Recipe, note: Note = _silent) -> Manifest:
     """Tune, export and calibrate. Raises ConfigurationError for a missing data set or `train` extra."""
     splits = load_splits(data_dir, note)
     tuned = tune(splits.train, base, recipe, note)

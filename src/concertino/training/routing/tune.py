@@ -5,19 +5,20 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
-from concertino.backends.encoder.session import ENCODER_FILES
+from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError
 from concertino.recipe import Precision
 from concertino.router.encoder import clip, window
 from concertino.training.precision import in_bf16
 from concertino.training.routing.augment import vary
 from concertino.training.routing.data import CLASSES, CONVERSATION, Row
+
+Note = Callable[[str], None]
 
 SHARES: dict[str, dict[str, float]] = {
     "code": {
@@ -79,22 +80,6 @@ class Recipe(Struct, frozen=True):
     """What training reads of a text; the router itself reads more."""
 
 
-class BaseModel(Struct, frozen=True):
-    """The files of the encoder that tuning begins with, in the Hugging Face formats."""
-
-    config: Path
-    weights: Path
-    tokenizer: Path
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> "BaseModel":
-        """The three files of a folder; raises ConfigurationError for one that is missing."""
-        for name in ENCODER_FILES:
-            if not (folder / name).is_file():
-                raise ConfigurationError(f"the base model folder {folder} has no {name}", param="base_model")
-        return cls(*(folder / name for name in ENCODER_FILES))
-
-
 class Tuned(Struct, frozen=True):
     """A tuned encoder: arrays under their Hugging Face names, and the head as (`[width, classes]`, `[classes]`)."""
 
@@ -154,7 +139,7 @@ def _import_torch() -> tuple[Any, Any, Any]:
     return torch, transformers, Tokenizer
 
 
-def _load_encoder(transformers: Any, base: BaseModel) -> Any:
+def _load_encoder(transformers: Any, base: EncoderFiles) -> Any:
     from safetensors.torch import load_file
 
     config = transformers.BertConfig.from_json_file(str(base.config))
@@ -167,7 +152,7 @@ def _load_encoder(transformers: Any, base: BaseModel) -> Any:
     return model
 
 
-def tune(rows: Sequence[Row], base: BaseModel, recipe: Recipe, note: Callable[[str], None] = lambda _: None) -> Tuned:
+def tune(rows: Sequence[Row], base: EncoderFiles, recipe: Recipe, note: Note = lambda _: None) -> Tuned:
     """Tune the encoder `base` and a linear head on `rows`: the mean of `recipe.members` trainings.
 
     AdamW with linear warm-up and decay, cross-entropy with label smoothing, word embeddings frozen: a token that no
@@ -191,7 +176,7 @@ def averaged(members: Sequence[Tuned]) -> Tuned:
 
 
 def tune_member(
-    rows: Sequence[Row], base: BaseModel, recipe: Recipe, number: int, note: Callable[[str], None] = lambda _: None
+    rows: Sequence[Row], base: EncoderFiles, recipe: Recipe, number: int, note: Note = lambda _: None
 ) -> Tuned:
     """Training `number` (from 0) of the recipe: it begins as the others do, with draws of its own."""
     torch, transformers, tokenizer_type = _import_torch()
