@@ -129,6 +129,20 @@ async def test_who_serves_a_domain_keeps_it_from_a_stand_in(team_settings: Calla
     assert (alone.specialist, alone.tier) == ("counsel", Tier.DESCRIPTIONS)
 
 
+async def test_a_text_that_the_router_is_sure_is_anothers_stays_with_them(
+    team_settings: Callable[..., Settings],
+) -> None:
+    travel = {**HR, "name": "travel", "description": "Travel: flights, hotels, visas, luggage, sights, trips abroad."}
+    decider = with_cards(team_settings, travel)
+    decision = await decide(decider, "does my visa card work abroad")
+    assert decision.specialist == "finance"
+    assert decision.scores["travel"] < 0.01
+    assert (await decide(decider, "do I need a visa for Vietnam")).specialist == "travel"
+    compound = await decide(decider, "How do I rebase a git branch on main? And also, does my visa card work abroad?")
+    assert compound.plan is not None
+    assert [task.specialist for task in compound.plan.tasks] == ["code", "finance"]
+
+
 async def test_a_stand_in_that_policy_excluded_is_not_chosen(team_settings: Callable[..., Settings]) -> None:
     cards = [card for card in echo_team()["specialists"] if card["name"] != "legal"]
     settings = team_settings(specialists=[*cards, COUNSEL], policy={"tenants": {"guests": ["general", "code"]}})

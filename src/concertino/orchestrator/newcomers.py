@@ -19,17 +19,14 @@ class Newcomers:
         from concertino.router.descriptions import open_tier
 
         self.tier = open_tier(pool.settings, domains, router)
-        self._servers = {name: frozenset(pool.serving(name)) for name in domains}
-
-    @property
-    def domains(self) -> frozenset[str]:
+        self.domains = frozenset(domains)
         """The domains that only descriptions and examples tell of."""
-        return frozenset(self._servers)
+        self._served_by = {card.name: card.serves for card in pool.settings.specialists}
 
     @property
-    def names(self) -> frozenset[str]:
-        """The specialists that serve them."""
-        return frozenset().union(*self._servers.values())
+    def team(self) -> frozenset[str]:
+        """Everybody in the team."""
+        return frozenset(self._served_by)
 
     def refine(
         self,
@@ -37,10 +34,8 @@ class Newcomers:
         rankings: Sequence[Ranking],
         eligible: Sequence[Collection[str]],
     ) -> list[Ranking]:
-        """The router's rankings, with newcomers that policy left (`eligible`, names of specialists) scored too."""
-        domains = [
-            [domain for domain, names in self._servers.items() if not names.isdisjoint(left)] for left in eligible
-        ]
+        """The router's rankings, with newcomers among `eligible` scored too: the names of those that policy left."""
+        domains = [{domain for name in left for domain in self._served_by.get(name, ())} for left in eligible]
         return self.tier.refine(conversations, rankings, domains)
 
 
@@ -53,7 +48,7 @@ class WholeTeam:
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
         """See Router."""
         rankings = self._router.rank(conversations)
-        return self._newcomers.refine(conversations, rankings, [self._newcomers.names] * len(rankings))
+        return self._newcomers.refine(conversations, rankings, [self._newcomers.team] * len(rankings))
 
 
 def find_newcomers(pool: Pool, router: Router) -> Newcomers | None:

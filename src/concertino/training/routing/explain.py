@@ -45,8 +45,8 @@ def explain_text(
     ranking, described = found.ranking, tuple[Evidence, ...]()
     if cards:
         tier = open_tier(settings, [card.serves[0] for card in cards], router)
-        names = [item.domain for item in tier.described]
-        ranking = tier.refine([conversation], [ranking], [names])[0]
+        served = {domain for card in settings.specialists for domain in card.serves}
+        ranking = tier.refine([conversation], [ranking], [served])[0]
         described = tuple(tier.evidence(text)) if text.strip() else ()
     return TextExplanation(ranking, found.best, found.words, described, tuple(neighbours(text, count, data_dir, note)))
 
