@@ -137,6 +137,7 @@ async def test_a_text_that_the_router_is_sure_is_anothers_stays_with_them(
     decision = await decide(decider, "does my visa card work abroad")
     assert decision.specialist == "finance"
     assert decision.scores["travel"] < 0.01
+    assert "though it fits what travel is described as" in decision.reason
     assert (await decide(decider, "do I need a visa for Vietnam")).specialist == "travel"
     compound = await decide(decider, "How do I rebase a git branch on main? And also, does my visa card work abroad?")
     assert compound.plan is not None

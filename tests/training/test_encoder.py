@@ -23,6 +23,7 @@ from concertino.config import SkillCard
 from concertino.datasets.folder import Dataset, DatasetManifest, Part, Row, open_dataset, write_manifest, write_rows
 from concertino.errors import ConcertinoError, ConfigurationError, TrainingRefused
 from concertino.models.adapters import file_sha256, read_adapter
+from concertino.models.store import Store
 from concertino.recipe import Data, Recipe, Source, Training
 from concertino.registry.version import Figures, Lineage, Version, named
 from concertino.training.lexical import fit_lexical
@@ -257,6 +258,14 @@ def test_data_that_would_teach_nothing_is_refused(tmp_path: Path, base: EncoderF
             base,
             tmp_path / "run",
         )
+
+
+def test_a_base_folder_without_its_files_is_refused(tmp_path: Path) -> None:
+    from concertino.training.train import encoder_files
+
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    with pytest.raises(TrainingRefused, match=r"has no model\.safetensors"):
+        encoder_files(Store(tmp_path / "home"), str(tmp_path))
 
 
 def test_an_adapter_for_another_base_and_a_damaged_one_are_refused(tmp_path: Path, base: EncoderFiles) -> None:

@@ -138,6 +138,7 @@ class DescriptionTier:
             for name, chance in zip(names, whole, strict=True)
             if name in self.stand_ins and is_taken(float(chance), ranking, self.stand_ins[name])
         }
+        fitting = whole >= thresholds
         whole = self._with_router(whole, names, ranking, eligible)
         compared = self._compared(whole, names)
         likely_enough = (whole >= thresholds) | [name in taken for name in names]
@@ -146,7 +147,9 @@ class DescriptionTier:
         share = compared / max(1.0, float(compared.sum()))
         found = {name: float(value) for name, value in zip(names, share, strict=True)}
         if not likely_enough[place]:
-            return structs.replace(ranking, scores=_sorted({**ranking.scores, **found}))
+            kept = [name for name, fits, chance in zip(names, fitting, whole, strict=True) if fits and not chance]
+            told = f"{ranking.reason}, though it fits what {' and '.join(kept)} is described as" if kept else ""
+            return structs.replace(ranking, scores=_sorted({**ranking.scores, **found}), reason=told or ranking.reason)
         rest = 1.0 - sum(found.values())
         scores = _sorted({**{name: value * rest for name, value in ranking.scores.items()}, **found})
         reads = f"reads like {taken[best]}, and so does" if best in taken else "fits"
