@@ -5,6 +5,10 @@
 Both train the same base (SmolLM2-135M-Instruct) on the same rows with the same precision, batch size, rank and
 prompts, in one process. The plain loop takes random batches, pads them to their longest row, and computes the logits
 of every token. Counted are real tokens, padding aside. Needs peft beside the train extra: pip install peft
+
+    python bench/training.py --data-dir data --against qlora --base qwen2.5-coder-0.5b-instruct --precision bf16
+
+holds the factory's base in 4 bits in place of the plain loop. Needs the qlora extra.
 """
 
 import argparse
@@ -40,17 +44,22 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads or len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
-    base = load_base(Store(config.load().home_path).resolve(BASE))
+    base = load_base(Store(config.load().home_path).resolve(arguments.base))
     examples, end = read_examples(arguments, base)
-    plain = plain_loop(copy.deepcopy(base.model), examples, end, arguments)
-    ours = factory_loop(base.model, examples, end, arguments)
-    plain(0), ours(0)  # warm-up, not counted
-    spent: dict[str, float] = {"plain": 0.0, "factory": 0.0}
-    read: dict[str, int] = {"plain": 0, "factory": 0}
+    rival = arguments.against
+    make = plain_loop if rival == "plain" else four_bit_loop
+    loops = {
+        rival: make(copy.deepcopy(base.model), examples, end, arguments),
+        "factory": factory_loop(base.model, examples, end, arguments),
+    }
+    for loop in loops.values():
+        loop(0)  # warm-up, not counted
+    spent = dict.fromkeys(loops, 0.0)
+    read = dict.fromkeys(loops, 0)
     ratios = []
     for step in range(arguments.steps or -(-len(examples) // arguments.batch)):
         speeds = {}
-        for name, loop in (("plain", plain), ("factory", ours)):
+        for name, loop in loops.items():
             begun = time.perf_counter()
             tokens, loss = loop(step)
             seconds = time.perf_counter() - begun
@@ -58,12 +67,12 @@ def main() -> None:
             read[name] += tokens
             speeds[name] = tokens / seconds
             print(f"step {step} {name:<8} {tokens:>5} tokens {seconds:6.2f} s  loss {loss:.3f}", file=sys.stderr)
-        ratios.append(speeds["factory"] / speeds["plain"])
+        ratios.append(speeds["factory"] / speeds[rival])
     speed = {name: read[name] / spent[name] for name in spent}
     print(
         f"{arguments.set}, {len(examples)} rows, batch {arguments.batch}, rank {arguments.rank}, "
-        f"{torch.get_num_threads()} threads: plain {speed['plain']:.0f} tokens/s, factory {speed['factory']:.0f} "
-        f"tokens/s, {speed['factory'] / speed['plain']:.2f} times (median of the steps {statistics.median(ratios):.2f})"
+        f"{torch.get_num_threads()} threads: {rival} {speed[rival]:.0f} tokens/s, factory {speed['factory']:.0f} "
+        f"tokens/s, {speed['factory'] / speed[rival]:.2f} times (median of the steps {statistics.median(ratios):.2f})"
     )
 
 
@@ -71,6 +80,8 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
     parser.add_argument("--set", choices=sorted(SETS), default="nl2bash")
+    parser.add_argument("--base", default=BASE, help="model of the store")
+    parser.add_argument("--against", choices=("plain", "qlora"), default="plain", help="the other loop")
     parser.add_argument("--rows", type=int, default=192)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rank", type=int, default=16)
@@ -144,6 +155,16 @@ def plain_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Na
     return step
 
 
+def four_bit_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Namespace) -> Callable[[int], Any]:
+    """The steps of `concertino train` with `training.method: qlora`."""
+    import torch
+
+    from concertino.training.lora import in_four_bits
+
+    in_four_bits(model, torch.device("cpu"))
+    return factory_loop(model, examples, end, arguments)
+
+
 def factory_loop(model: Any, examples: list[Any], end: int, arguments: argparse.Namespace) -> Callable[[int], Any]:
     """The steps of `concertino train`."""
     from concertino.training.causal_data import epoch_batches
@@ -152,6 +173,8 @@ def factory_loop(model: Any, examples: list[Any], end: int, arguments: argparse.
 
     if arguments.precision == "bf16":
         put_in_bf16(model)
+    frozen = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    print(f"frozen weights: {frozen / 1e6:.0f} MB", file=sys.stderr)
     attach(model, arguments.rank, 2.0 * arguments.rank, 0.0, 0)
     trainee, machine = Trainee(model), Machine()
     trainee.train()

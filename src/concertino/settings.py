@@ -258,6 +258,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def state_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home_path / 'state.db'}"
 
+    @property
+    def served(self) -> frozenset[str]:
+        """Every domain that somebody in the team serves."""
+        return frozenset(domain for card in self.specialists for domain in card.serves)
+
     def card(self, name: str) -> SpecialistCard | None:
         return next((card for card in self.specialists if card.name == name), None)
 

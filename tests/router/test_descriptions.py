@@ -12,7 +12,7 @@ from concertino.errors import ConfigurationError
 from concertino.router.description_weights import MANIFEST, OWN_FILES, SHIPPED, load_description_weights
 from concertino.router.descriptions import Described, DescriptionTier
 from concertino.router.linear import LinearRouter
-from concertino.router.profile import FEATURES, in_context, phrases
+from concertino.router.profile import FEATURES, NEIGHBOURS, Profile, in_context, phrases
 from concertino.types import Message, Ranking, Role, Tier
 
 HR = Described(
@@ -207,3 +207,12 @@ def test_a_text_that_the_router_is_sure_is_anothers_is_not_taken(published: Path
     assert ask(alone, head, asked, left=("travel", "finance")).domain == "travel"
     assert ask(beside, head, asked, left=("travel", "finance")).domain == "finance"
     assert ask(beside, head, asked, left=("travel",)).domain == "travel"  # where policy left nobody for finance
+
+
+def test_what_is_usual_among_rivals_leaves_each_one_out(tier: DescriptionTier) -> None:
+    bank = tier.weights.bank[:40]
+    profile = Profile(bank[:0], bank[:0], bank[:0], bank[:0], bank)
+    likeness = bank @ bank.T
+    np.fill_diagonal(likeness, -1.0)
+    nearest = np.sort(likeness, axis=1)[:, -NEIGHBOURS:]
+    assert profile.usual == pytest.approx(float(nearest.mean()), abs=1e-5)

@@ -20,18 +20,6 @@ pytestmark = pytest.mark.train
 
 ADAPTER = "peft/adapter_model.safetensors"
 
-WORKER = """
-import sys
-from pathlib import Path
-from concertino.datasets.folder import open_dataset
-from concertino.training.causal import train
-from tests.training import tiny
-folder = Path(sys.argv[1])
-settings = dict(pair.split("=") for pair in sys.argv[3:])
-recipe = tiny.recipe(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
-train(recipe, open_dataset(folder / "data"), folder / "base.gguf", folder / sys.argv[2], print)
-"""
-
 
 class Tiny(Store):
     """A store that has the tiny base."""
@@ -49,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def worker(folder: Path, run: str, *settings: str) -> list[str]:
-    return [sys.executable, "-c", WORKER, str(folder), run, *settings]
+    return [sys.executable, "-c", tiny.WORKER, str(folder), run, *settings]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])

@@ -15,19 +15,6 @@ pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 pytestmark = [pytest.mark.train, pytest.mark.timeout(1200)]  # whole processes, on a machine that may be busy
 
-WORKER = """
-import sys
-from pathlib import Path
-from concertino.datasets.folder import open_dataset
-from concertino.training.causal import train
-from tests.training import tiny
-folder = Path(sys.argv[1])
-settings = dict(pair.split("=") for pair in sys.argv[3:])
-number = lambda value: float(value) if "." in value else int(value) if value.isdigit() else value
-recipe = tiny.recipe(**{key: number(value) for key, value in settings.items()})
-train(recipe, open_dataset(folder / "data"), folder / "base.gguf", folder / sys.argv[2], print)
-"""
-
 SHARDED = (
     """
 # accelerate shards on GPUs alone. On CPUs, its own FSDP2 preparation and collectives run once it is told that it may.
@@ -55,7 +42,7 @@ def placed(self, *wanted):
 
 causal_step.Machine.place = placed
 """
-    + WORKER
+    + tiny.WORKER
 )
 
 
@@ -64,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a base, a dataset of pets, and the workers."""
     tiny.write_base(tmp_path / "base.gguf")
     tiny.dataset(tmp_path / "data", tiny.pets(40), tiny.pets(12, start=100))
-    (tmp_path / "worker.py").write_text(WORKER, "utf-8")
+    (tmp_path / "worker.py").write_text(tiny.WORKER, "utf-8")
     (tmp_path / "sharded.py").write_text(SHARDED, "utf-8")
     return tmp_path
 

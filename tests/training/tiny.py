@@ -16,6 +16,19 @@ CHATML = (
 )
 MERGES = ("t h", "th e", "i n", "o n", "c a", "ca t", "d o", "do g", "Ġ t", "Ġ a")
 SPECIAL = ("<|im_start|>", "<|im_end|>")
+WORKER = """
+import sys
+from pathlib import Path
+from concertino.datasets.folder import open_dataset
+from concertino.training.causal import train
+from tests.training import tiny
+folder = Path(sys.argv[1])
+settings = dict(pair.split("=") for pair in sys.argv[3:])
+number = lambda value: float(value) if "." in value else int(value) if value.isdigit() else value
+recipe = tiny.recipe(**{key: number(value) for key, value in settings.items()})
+train(recipe, open_dataset(folder / "data"), folder / "base.gguf", folder / sys.argv[2], print)
+"""
+"""A training in a process of its own: folder with base and data, name of the run, settings as `name=value`."""
 
 
 def byte_signs() -> list[str]:
@@ -26,7 +39,7 @@ def byte_signs() -> list[str]:
 
 def write_base(path: Path, architecture: str = "llama", *, template: str = CHATML, seed: int = 1) -> Path:
     """A random base of two blocks. qwen2 has biases and an output layer of its own; llama ties it to the embeddings."""
-    width, inner, heads, kv_heads, blocks = 64, 128, 4, 2, 2
+    width, inner, heads, kv_heads, blocks = 64, 96, 4, 2, 2
     draw = np.random.default_rng(seed)
     tokens = [*SPECIAL, *byte_signs(), *(merge.replace(" ", "") for merge in MERGES)]
     writer = gguf.GGUFWriter(path, architecture)

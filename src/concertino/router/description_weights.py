@@ -36,7 +36,7 @@ class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     coefficients: tuple[float, ...]
     """One for each of `profile.FEATURES`."""
     intercept: float
-    thresholds: "Thresholds"
+    thresholds: Thresholds
     advantage: float
     """Added to the log-odds of a specialist without examples where it is compared with those that have some, and less
     the more it has: what they are given is not spoken against by examples that it lacks."""

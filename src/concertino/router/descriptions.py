@@ -148,8 +148,9 @@ class DescriptionTier:
         found = {name: float(value) for name, value in zip(names, share, strict=True)}
         if not likely_enough[place]:
             kept = [name for name, fits, chance in zip(names, fitting, whole, strict=True) if fits and not chance]
-            told = f"{ranking.reason}, though it fits what {' and '.join(kept)} is described as" if kept else ""
-            return structs.replace(ranking, scores=_sorted({**ranking.scores, **found}), reason=told or ranking.reason)
+            though = f", though it fits what {' and '.join(kept)} is described as" if kept else ""
+            reason = ranking.reason + though
+            return structs.replace(ranking, scores=_sorted({**ranking.scores, **found}), reason=reason)
         rest = 1.0 - sum(found.values())
         scores = _sorted({**{name: value * rest for name, value in ranking.scores.items()}, **found})
         reads = f"reads like {taken[best]}, and so does" if best in taken else "fits"
@@ -191,9 +192,8 @@ def open_tier(settings: Settings, domains: Collection[str], router: Router) -> D
         cards = [card for card in settings.specialists if name in card.serves]
         examples = tuple(text for card in cards for text in card.examples)
         described.append(Described(name, cards[0].description, examples))
-    served = {domain for card in settings.specialists for domain in card.serves}
     weights = settings.router.descriptions or None
-    return DescriptionTier(described, weights=weights, home=settings.home_path, router=router, served=served)
+    return DescriptionTier(described, weights=weights, home=settings.home_path, router=router, served=settings.served)
 
 
 def _sorted(scores: dict[str, float]) -> dict[str, float]:

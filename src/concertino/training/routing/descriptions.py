@@ -24,6 +24,7 @@ from concertino.training.routing.topics import Topic, Words, drawn, load_words
 Note = Callable[[str], None]
 
 EVERYDAY = "clinc"
+"""The source of what people ask an assistant every day."""
 KIN = {"banking": "banking77", "credit_cards": "banking77"}
 """Holding out these CLINC150 domains holds out that set too: it is about the same things."""
 

@@ -45,8 +45,7 @@ def explain_text(
     ranking, described = found.ranking, tuple[Evidence, ...]()
     if cards:
         tier = open_tier(settings, [card.serves[0] for card in cards], router)
-        served = {domain for card in settings.specialists for domain in card.serves}
-        ranking = tier.refine([conversation], [ranking], [served])[0]
+        ranking = tier.refine([conversation], [ranking], [settings.served])[0]
         described = tuple(tier.evidence(text)) if text.strip() else ()
     return TextExplanation(ranking, found.best, found.words, described, tuple(neighbours(text, count, data_dir, note)))
 

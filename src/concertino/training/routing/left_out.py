@@ -43,6 +43,8 @@ FOLDS = (
 """Domains that are left out of one fit together, to save time."""
 SHARE = 0.1
 """Of the requests, as many as are taken to be the described specialist's."""
+POOL = 4000
+"""Training rows of each source at most, of which banks and topics are drawn."""
 PER_INTENT, INTENTS = 5, 15
 """Examples that each intent of the nine domains has on its card, and the intents of a domain: 75 examples."""
 PRECISION = 0.80
@@ -153,53 +155,73 @@ class BuiltInTeam:
         self.rankings = router.rank([[Message(Role.USER, text)] for text in asked])
         self.router, self.embed = router, embed
 
-    def chances(self, team: str, domain: str, words: DomainWords, fitted: Fitted, bank: np.ndarray) -> list[Chances]:
-        """By the full and the short description, without examples; `team` is the name that the figures get."""
+    def chances(self, domain: str, words: DomainWords, fits: Mapping[str, tuple[Fitted, np.ndarray]]) -> list[Chances]:
+        """By the full and the short description, without examples; `fits` are fits and their banks, by the name that
+        the team gets with each."""
         truth, found = np.array([theirs == domain for theirs in self.domains]), []
         for kind, description in (("full", words.full), ("short", words.short)):
-            mine = fitted.probability(Profile.of(description, [], [], bank, self.embed), self.vectors)
             reading = read_cards(self.router, {domain: phrases(description)})[domain]
             sure = [is_anothers(ranking, reading, OWN_DOMAINS) for ranking in self.rankings]
-            found.append(Chances(team, domain, kind, 0, np.where(sure, 0.0, mine), truth))
+            for team, (fitted, bank) in fits.items():
+                mine = fitted.probability(Profile.of(description, [], [], bank, self.embed), self.vectors)
+                found.append(Chances(team, domain, kind, 0, np.where(sure, 0.0, mine), truth))
         return found
 
 
-def measure(
-    fits: Mapping[str, Fitted], shipped: Fitted, questions: Sequence[Question], train: Sequence[Question],
-    rows: Sequence[Row], bank_rows: Sequence[Row], router: Router, embed: Embed, recipe: DescriptionRecipe, note: Note,
-) -> list[Chances]:  # fmt: skip
-    """Every domain of `fits` left out; `fits` has, for each, what was fitted without it, and `shipped` was fitted with
-    all. `router` is the built-in team's."""
-    words, found = load_words(), []
-    built_in, whole = BuiltInTeam(questions, rows, router, embed), embed(bank_texts(bank_rows, recipe))
-    texts = {name: {question.text for question in train if question.domain == name} for name in words.domains}
-    for name, domain in words.domains.items():
-        if name not in fits:
-            continue
-        note(f"left out: {name}")
-        without = texts[name] | {row.text for row in bank_rows if row.source == KIN.get(name)}
-        bank = embed(bank_texts(bank_rows, recipe, without))
-        truth = np.array([question.domain == name for question in questions])
-        vectors = embed([question.text for question in questions])
-        for own in (0, 10):
-            team = ClincTeam(train, name, own, bank, embed, fits[name])
-            best_other = np.max([fits[name].probability(other, vectors) for other in team.others], axis=0)
-            for kind, description in (("full", domain.full), ("short", domain.short)):
-                mine = team.chances(description, vectors)
-                found.append(Chances("clinc", name, kind, own, mine, truth, best_other))
-        found += built_in.chances("built-in", name, domain, fits[name], bank)
-        found += built_in.chances("shipped", name, domain, shipped, whole)
-    described = {card.name: card.description for card in built_in_team()}
-    for name in (name for name in OWN_DOMAINS if name in fits):
-        note(f"left out: {name}")
-        strangers = [row for row in bank_rows if row.label != name]
-        bank = embed(bank_texts(strangers, recipe))
-        vectors, truth = embed([row.text for row in rows]), np.array([row.label == name for row in rows])
-        for own in (0, 10):
-            examples = [row.text for row in bank_rows if row.label == name and row.source == f"seeds_{name}"][:own]
-            who = Profile.of(described[name], examples, [], bank, embed)
-            found.append(Chances("own", name, "full", own, fits[name].probability(who, vectors), truth))
-    return found
+class Measure(Struct, frozen=True):
+    """Leaves out every domain in turn, and gives its chances on whatever questions."""
+
+    fits: dict[str, Fitted]
+    """For each domain, what was fitted without it."""
+    shipped: Fitted
+    """What was fitted with all."""
+    bank: np.ndarray
+    """The bank with all."""
+    train: list[Question]
+    bank_rows: list[Row]
+    router: Router
+    """The built-in team's."""
+    embed: Memory
+    recipe: DescriptionRecipe
+    note: Note
+
+    def on(self, questions: Sequence[Question], rows: Sequence[Row]) -> list[Chances]:
+        """`questions` are of CLINC150, `rows` of our own sets."""
+        return [*self._clinc(questions, rows), *self._own(rows)]
+
+    def _clinc(self, questions: Sequence[Question], rows: Sequence[Row]) -> list[Chances]:
+        found: list[Chances] = []
+        built_in = BuiltInTeam(questions, rows, self.router, self.embed)
+        vectors = self.embed([question.text for question in questions])
+        for name, domain in load_words().domains.items():
+            self.note(f"left out: {name}")
+            fitted = self.fits[name]
+            without = {question.text for question in self.train if question.domain == name}
+            without |= {row.text for row in self.bank_rows if row.source == KIN.get(name)}
+            bank = self.embed(bank_texts(self.bank_rows, self.recipe, without))
+            truth = np.array([question.domain == name for question in questions])
+            for own in (0, 10):
+                team = ClincTeam(self.train, name, own, bank, self.embed, fitted)
+                best_other = np.max([fitted.probability(other, vectors) for other in team.others], axis=0)
+                for kind, description in (("full", domain.full), ("short", domain.short)):
+                    mine = team.chances(description, vectors)
+                    found.append(Chances("clinc", name, kind, own, mine, truth, best_other))
+            found += built_in.chances(name, domain, {"built-in": (fitted, bank), "shipped": (self.shipped, self.bank)})
+        return found
+
+    def _own(self, rows: Sequence[Row]) -> list[Chances]:
+        found: list[Chances] = []
+        described = {card.name: card.description for card in built_in_team()}
+        vectors = self.embed([row.text for row in rows])
+        for name in OWN_DOMAINS:
+            self.note(f"left out: {name}")
+            bank = self.embed(bank_texts([row for row in self.bank_rows if row.label != name], self.recipe))
+            asked = [row.text for row in self.bank_rows if row.label == name and row.source == f"seeds_{name}"]
+            truth = np.array([row.label == name for row in rows])
+            for own in (0, 10):
+                who = Profile.of(described[name], asked[:own], [], bank, self.embed)
+                found.append(Chances("own", name, "full", own, self.fits[name].probability(who, vectors), truth))
+        return found
 
 
 def bare(found: Sequence[Chances], team: str, description: str, threshold: float, lead: float = 0.0) -> list[LeftOut]:
@@ -252,13 +274,13 @@ def train_descriptions(
     Raises ConfigurationError for a missing data set or extra.
     """
     out.mkdir(parents=True, exist_ok=True)
-    embed, router = Memory(PublishedEncoder(base)), LinearRouter()
+    embed = Memory(PublishedEncoder(base))
     splits = load_splits(data_dir, note)
     hashes = dict(splits.hashes)
     train, val = load_clinc(data_dir, "train", hashes), load_clinc(data_dir, "val", hashes)
     tuning = train[5::24]
     asked = {question.text for question in (*tuning, *val)}
-    bank_rows = sampled([row for row in splits.train if row.text not in asked], 4000, recipe.seed)
+    bank_rows = sampled([row for row in splits.train if row.text not in asked], POOL, recipe.seed)
     topics = load_topics(data_dir, bank_rows, recipe.per_topic, recipe.seed, hashes)
     bank = embed(bank_texts(bank_rows, recipe))
     fits: dict[str, Fitted] = {}
@@ -267,12 +289,12 @@ def train_descriptions(
         fitted = Fitted(*fit(topics, bank, embed, recipe, fold))
         fits |= dict.fromkeys(fold, fitted)
     fits |= {name: Fitted(*fit(topics, bank, embed, recipe, (name,))) for name in OWN_DOMAINS}
-    calibration, test = (sampled(part, 25, 3) for part in (splits.calibration, splits.test))
     shipped = Fitted(*fit(topics, bank, embed, recipe))
-    tried = measure(fits, shipped, tuning, train, calibration, bank_rows, router, embed, recipe, note)
-    thresholds, advantage = best_settings(tried)
+    measure = Measure(fits, shipped, bank, train, bank_rows, LinearRouter(), embed, recipe, note)
+    calibration, test = (sampled(part, 25, 3) for part in (splits.calibration, splits.test))
+    thresholds, advantage = best_settings(measure.on(tuning, calibration))
     note(f"thresholds {thresholds}, advantage {advantage}; measuring on other questions")
-    judged = measure(fits, shipped, val[::6], train, test, bank_rows, router, embed, recipe, note)
+    judged = measure.on(val[::6], test)
     rows = np.rint(bank / np.abs(bank).max(axis=1, keepdims=True) * 127).astype(np.int8)
     np.savez(out / "bank.npz", vectors=rows)
     manifest = write_descriptions(
