@@ -4,6 +4,11 @@ EVEN = 0.5
 """From this scope on a text keeps its answer's confidence; below, it falls towards none."""
 
 
+def tempered(probability: float | None, temperature: float) -> float | None:
+    """A probability to the power of one over a temperature; None stays None."""
+    return None if probability is None else probability ** (1.0 / temperature)
+
+
 def within(confidence: float | None, scope: float | None) -> float | None:
     """An answer's confidence, lowered for a text that is likelier not the skill's.
 

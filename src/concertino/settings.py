@@ -138,6 +138,7 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
 
     The contract is `labels` (the answer is exactly one of them), or `json_schema`, or neither (free text).
     `threshold` is a calibrated confidence below which the answer is marked abstained; without one none is.
+    `scope_threshold` does the same for how surely the text is one that the skill is for.
     """
 
     name: str
@@ -147,6 +148,10 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     labels: tuple[str, ...] = ()
     json_schema: dict[str, Any] | None = None
     threshold: float | None = None
+    scope_threshold: float | None = None
+    text_temperature: float | None = None
+    """Free text only: an answer's confidence is its probability by the model to the power of one over this, which is
+    fitted on rows held back. Without it free text has no confidence."""
     max_tokens: int = 256
     backend: str = ""
     """Runs this skill in place of the specialist's own backend; empty: the specialist's."""

@@ -324,10 +324,11 @@ class Chunk(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A finished answer. `confidence`, `abstained` and `escalated` are set for skills only.
+    """A finished answer. `confidence`, `abstained`, `scope` and `escalated` are set for skills only.
 
-    `escalated` names the specialist that answered because the skill was not sure enough; `confidence` is then that
-    specialist's own, which nobody calibrated. `parts` tell who gave what of an answer that several gave.
+    `scope` is the probability that the text is one that the skill is for, where that is told apart from how sure the
+    answer is. `escalated` names the specialist that answered because the skill was not sure enough; `confidence` is
+    then that specialist's own, which nobody calibrated. `parts` tell who gave what of an answer that several gave.
     """
 
     id: str
@@ -340,5 +341,6 @@ class Answer(Struct, frozen=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     confidence: float | None = None
     abstained: bool = False
+    scope: float | None = None
     escalated: str | None = None
     parts: tuple[Part, ...] = ()

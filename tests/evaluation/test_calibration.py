@@ -11,6 +11,7 @@ from concertino.evaluation.calibration import (
     fit_threshold,
     for_temperature,
     temperature_for,
+    text_temperature_for,
 )
 from concertino.evaluation.results import Abstention
 
@@ -105,3 +106,16 @@ def test_the_temperature_and_the_threshold_share_no_group() -> None:
     shares = [for_temperature(f"group {number}") for number in range(2000)]
     assert 0.15 < sum(shares) / 2000 < 0.25
     assert shares == [for_temperature(f"group {number}") for number in range(2000)]
+
+
+def test_free_text_is_given_the_temperature_that_its_answers_are_right_by() -> None:
+    draw = np.random.default_rng(6)
+    said = np.exp(-draw.exponential(6.0, size=4000))
+    right = draw.random(4000) < said ** (1 / 2.5)
+    assert text_temperature_for(Scores(said, right)) == pytest.approx(2.5, rel=0.08)
+
+
+def test_where_all_answers_are_wrong_the_temperature_stays_and_certain_ones_break_nothing() -> None:
+    assert text_temperature_for(Scores(np.array([0.5, 0.1]), np.array([False, False]))) == 1.0
+    mixed = Scores(np.array([1.0, 1.0, 0.0, 0.3]), np.array([True, False, False, True]))
+    assert 0.25 <= text_temperature_for(mixed) <= 64

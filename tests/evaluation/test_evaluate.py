@@ -1,12 +1,15 @@
 """One evaluation from end to end, with engines that echo; and what is refused."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
+from concertino.backends import echo
 from concertino.datasets.folder import Row, open_dataset
 from concertino.errors import EvaluationRefused, ModelMissing
 from concertino.evaluation import embedding, generalist, specialist
@@ -16,6 +19,8 @@ from concertino.evaluation.evaluate import Options, evaluate, sample
 from concertino.evaluation.results import Abstention, EvaluationReport, Kind, read_report
 from concertino.models import Store
 from concertino.models.adapters import read_adapter, write_manifest
+from concertino.recipe import EvaluationPlan, Metric
+from concertino.types import TokenLogprob, TopLogprob
 from tests.evaluation.runs import RECIPE, animal_rows, echo_store, write_dataset, write_run
 
 
@@ -61,6 +66,46 @@ def test_a_specialist_is_measured_against_all_others_on_the_same_rows(tmp_path: 
     lines = (tmp_path / "run/evaluation/predictions.jsonl").read_bytes().splitlines()
     assert len(lines) == 60 * 3 + 20 * 2
     assert msgspec.json.decode(lines[0])["runner"] == "specialist"
+
+
+def doubting(text: str, top: int) -> tuple[TokenLogprob, ...]:
+    """A step of an engine that doubts where the text says perhaps."""
+    logprob = -3.0 if "perhaps" in text else -0.001
+    return (TokenLogprob(text, logprob, (TopLogprob(text, logprob),)[:top]),)
+
+
+@pytest.mark.usefixtures("echoing")
+def test_free_text_has_a_confidence_in_its_answers_and_a_threshold_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The echo is right where a text's answer is the text; most that say perhaps have another."""
+
+    def rows(part: str, count: int) -> list[Row]:
+        made = []
+        for number in range(count):
+            doubtful = number % 3 == 0
+            text = f"{'perhaps' if doubtful else 'surely'} {part} {number}"
+            made.append(Row(f"{part}-{number}", text, (), answer="other" if doubtful and number % 12 else text))
+        return made
+
+    monkeypatch.setattr(echo, "_certain", doubting)
+    recipe = structs.replace(RECIPE, free_text=True, evaluation=EvaluationPlan(Metric.EXACT, "echo-model", 20))
+    parts = {
+        part: rows(part, count) for part, count in (("train", 30), ("dev", 90), ("calibration", 240), ("test", 90))
+    }
+    write_run(tmp_path / "run", write_dataset(tmp_path / "data", **parts))
+    write_manifest(tmp_path / "run" / "adapter", structs.replace(read_adapter(tmp_path / "run" / "adapter"), labels=()))
+    options = Options(baselines=False, generalist=False)
+    store, dataset = echo_store(tmp_path / "home"), open_dataset(tmp_path / "data")
+    report = evaluate(recipe, dataset, tmp_path / "run", store, options, lambda _: None)
+    # A quarter of the doubtful are right, and their probability is exp(-3.002): the temperature makes it a quarter.
+    assert report.text_temperature == pytest.approx(3.0 / math.log(4), rel=0.1)
+    assert report.calibration.abstention is Abstention.FITTED and report.calibration.threshold is not None
+    assert report.on_test is not None and (report.on_test.errors, report.on_test.answered) == (0, 60)
+    mine, base = report.runners
+    assert mine.answer_auroc == pytest.approx(1.0, abs=0.15) and mine.ece is not None and mine.ece < 0.1
+    assert base.kind is Kind.BASE and base.ece is None  # nobody calibrated it
+    assert list(report.curves) == ["specialist"]
 
 
 @pytest.mark.usefixtures("echoing")

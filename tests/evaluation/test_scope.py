@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from concertino.datasets.folder import Row, open_dataset
-from concertino.evaluation.scope import fit_scope, open_scope_encoder, questions_of_others, threshold_on
+from concertino.evaluation.running import Prediction
+from concertino.evaluation.scope import (
+    fit_scope,
+    judge_outside,
+    open_scope_encoder,
+    questions_of_others,
+    threshold_on,
+)
 from concertino.models import Store
 from concertino.models.adapters import read_adapter
 from tests.evaluation.runs import write_dataset, write_run
@@ -68,3 +75,17 @@ def test_without_the_encoder_the_adapter_stays_as_it_is_and_the_note_says_why(ru
 def test_nobody_is_a_stranger_to_a_specialist_that_the_router_does_not_know(published: Path) -> None:
     encoder = open_scope_encoder(Store(published))
     assert questions_of_others("zoo", encoder) == []
+
+
+def test_what_is_answered_of_others_texts_passes_both_thresholds() -> None:
+    def made(*pairs: tuple[float, float | None]) -> list[Prediction]:
+        return [Prediction("", "a", confidence, scope=scope) for confidence, scope in pairs]
+
+    inside, outside = made((0.9, 0.9), (0.2, 0.8)), made((0.8, 0.1), (0.1, 0.7), (0.7, 0.6))
+    found = judge_outside(inside, ["a", "b", "c"], outside, 0.5, 0.5)
+    assert (found.answered, found.scope_auroc) == (pytest.approx(1 / 3), 1.0)
+    assert found.auroc == pytest.approx(4 / 6)
+    assert [text for text, _, _ in found.examples] == ["a", "c", "b"]
+    assert judge_outside(inside, ["a", "b", "c"], outside, None, None).answered is None
+    silent = judge_outside(made((0.9, None)), ["a"], made((0.4, None)), 0.5, None)
+    assert (silent.answered, silent.auroc, silent.scope_auroc) == (0.0, 1.0, None)

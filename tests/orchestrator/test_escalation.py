@@ -27,9 +27,11 @@ from tests.teams import echo_team
 class Sure(EchoBackend):
     """An engine that answers `answer`, as sure as it is told to be, and counts what it was asked."""
 
-    def __init__(self, answer: str, confidence: float, fails: bool = False) -> None:
+    def __init__(
+        self, answer: str, confidence: float, fails: bool = False, scope: float | None = None, says: bool = True
+    ) -> None:
         super().__init__(BackendContext("sure", {}, (), Path))
-        self.answer, self.confidence, self.fails = answer, confidence, fails
+        self.answer, self.confidence, self.fails, self.scope, self.says = answer, confidence, fails, scope, says
         self.asked: list[Generation] = []
 
     async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
@@ -38,9 +40,8 @@ class Sure(EchoBackend):
             raise BackendError("broke")
         other = "no" if self.answer == "yes" else "yes"
         top = tuple(TopLogprob(*pair) for pair in ((self.answer, math.log(self.confidence)), (other, -9.0)))
-        yield Chunk(
-            self.answer, (TokenLogprob(self.answer, math.log(self.confidence), top),), confidence=self.confidence
-        )
+        steps = (TokenLogprob(self.answer, math.log(self.confidence), top),)
+        yield Chunk(self.answer, steps, confidence=self.confidence if self.says else None, scope=self.scope)
         yield Chunk(finish_reason=FinishReason.STOP, usage=Usage(10, 1))
 
 
@@ -85,6 +86,38 @@ async def test_a_calculation_is_done_before_it_is_sent(make: Make) -> None:
     assert chunks[-1].finish_reason is FinishReason.STOP and run.usage == Usage(10, 1)
     plain = make(Sure("= (3-2)/2*100 percent", 0.9), Sure("no", 0.9), **skill | {"calculate": False})
     assert (await plain.answer(asked())).text == "= (3-2)/2*100 percent"
+
+
+FREE: dict[str, Any] = {"labels": [], "threshold": None, "text_temperature": 2.0}
+
+
+async def test_a_calculated_answer_keeps_the_confidence_of_what_the_model_wrote(make: Make) -> None:
+    service = make(Sure("= (3-2)/2*100 percent", 0.81, says=False), Sure("no", 0.9), **FREE | {"calculate": True})
+    answer = await service.answer(asked())
+    assert (answer.text, answer.confidence, answer.abstained) == ("50 percent", pytest.approx(0.9), False)
+    assert answer.logprobs == ()
+
+
+async def test_free_text_below_its_threshold_is_escalated_and_calculated_too(make: Make) -> None:
+    skill = FREE | {"threshold": 0.95, "calculate": True}
+    answer = await make(Sure("1", 0.81, says=False), Sure("= 2+2", 0.5, says=False), **skill).answer(asked())
+    assert (answer.text, answer.escalated, answer.confidence) == ("4", "general", None)
+    assert "confidence of overruling is 0.90, below 0.95, so general answers" in answer.decision.reason
+
+
+async def test_a_text_below_the_scope_s_threshold_is_escalated_or_abstained_from(make: Make) -> None:
+    limited = FREE | {"scope_threshold": 0.4}
+    answer = await make(Sure("yes", 0.81, scope=0.3, says=False), Sure("no", 0.5), **limited).answer(asked())
+    assert answer.escalated == "general" and not answer.abstained
+    assert "With 0.30 the text is hardly one for overruling, so general answers" in answer.decision.reason
+    limited |= {"on_low_confidence": "abstain"}
+    answer = await make(Sure("yes", 0.81, scope=0.3, says=False), Sure("no", 0.5), **limited).answer(asked())
+    assert (answer.text, answer.abstained, answer.scope) == ("yes", True, 0.3)
+    assert answer.confidence == pytest.approx(0.9 * 0.3 / 0.5)
+    inside = await make(Sure("yes", 0.81, scope=0.45, says=False), Sure("no", 0.5), **limited).answer(asked())
+    assert (inside.abstained, inside.scope) == (False, 0.45)
+    unknown = await make(Sure("yes", 0.81, says=False), Sure("no", 0.5), **limited).answer(asked())
+    assert unknown.abstained and unknown.scope is None
 
 
 async def test_below_the_threshold_the_default_answers_under_the_same_contract(make: Make, tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ import pytest
 from concertino.backends.base import Capability
 from concertino.config import SkillCard, SpecialistCard
 from concertino.errors import UnsupportedParameter
-from concertino.specialists.skills import label_confidence, label_grammar, skill_generation
+from concertino.specialists.skills import (
+    confidence_of,
+    label_confidence,
+    label_grammar,
+    skill_generation,
+    text_confidence,
+)
 from concertino.types import TokenLogprob, TopLogprob
 
 CARD = SpecialistCard("legal", "Law.", "local", "base", adapter="a.gguf")
@@ -62,3 +68,27 @@ def test_an_engine_without_grammars_is_given_a_schema_and_one_without_either_is_
     assert by_schema.response_format["json_schema"]["schema"] == {"type": "string", "enum": ["yes", "no"]}
     with pytest.raises(UnsupportedParameter, match="cannot constrain"):
         skill_generation(CARD, SKILL, "x", frozenset())
+
+
+def test_the_confidence_of_free_text_is_its_probability_by_its_temperature() -> None:
+    tokens = [step("ls", ls=0.5), step(" -l", **{" -l": 0.5})]
+    assert text_confidence(tokens) == pytest.approx(0.25)
+    free = SkillCard("bash", "d", "Answer.", text_temperature=2.0)
+    assert confidence_of(free, tokens) == pytest.approx(0.5)
+    assert confidence_of(free, []) is None
+
+
+@pytest.mark.parametrize(
+    ("skill", "asked"),
+    [
+        (SkillCard("bash", "d", "Answer.", text_temperature=2.0), True),
+        (SkillCard("bash", "d", "Answer."), False),
+        (SkillCard("bash", "d", "Answer.", json_schema={"type": "object"}, text_temperature=2.0), False),
+    ],
+)
+def test_only_free_text_whose_confidence_was_measured_asks_for_it(skill: SkillCard, asked: bool) -> None:
+    can = frozenset({Capability.JSON_SCHEMA, Capability.LOGPROBS})
+    sampling = skill_generation(CARD, skill, "x", can).sampling
+    assert (sampling.logprobs, sampling.top_logprobs) == (asked, int(asked))  # llama.cpp gives none without a rival
+    assert (confidence_of(skill, [step("ls", ls=0.5)]) is not None) is asked
+    assert not skill_generation(CARD, skill, "x", can - {Capability.LOGPROBS}).sampling.logprobs

@@ -104,6 +104,8 @@ def as_object(answer: Answer) -> dict[str, Any]:
     }
     if answer.decision.skill:
         found |= {"confidence": answer.confidence, "abstained": answer.abstained}
+        if answer.scope is not None:
+            found["scope"] = answer.scope
     if answer.parts:
         found["parts"] = msgspec.to_builtins(answer.parts)
     return found
@@ -119,7 +121,8 @@ def _say_decision(decision: Decision) -> None:
 def _say_how_it_ended(answer: Answer) -> None:
     if answer.abstained:
         sure = "unknown" if answer.confidence is None else f"{answer.confidence:.2f}"
-        output.say(f"Abstained: the confidence ({sure}) is below the skill's threshold, so do not rely on this answer.")
+        scope = "" if answer.scope is None else f", or that the text is one for it ({answer.scope:.2f}),"
+        output.say(f"Abstained: the confidence ({sure}){scope} is below the skill's threshold, so do not rely on this.")
     if answer.finish_reason is FinishReason.LENGTH:
         output.say(f"Cut off after {answer.usage.completion_tokens} tokens; --max-tokens allows more.")
 

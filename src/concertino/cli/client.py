@@ -127,6 +127,7 @@ class GatewayRun:
             finish_reason=self._finish_reason,
             confidence=self._own.get("confidence"),
             abstained=bool(self._own.get("abstained")),
+            scope=self._own.get("scope"),
             escalated=self._own.get("escalated"),
             parts=msgspec.convert(self._own.get("parts") or (), tuple[Part, ...]),
         )

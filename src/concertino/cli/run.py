@@ -146,6 +146,8 @@ def _as_line(found: Answer | ConcertinoError) -> dict[str, Any]:
     if isinstance(found, ConcertinoError):
         return found.to_wire()
     line = {"output": found.text, "confidence": found.confidence, "abstained": found.abstained}
+    if found.scope is not None:
+        line["scope"] = found.scope
     return line | {"escalated": found.escalated} if found.escalated else line
 
 

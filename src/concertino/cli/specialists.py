@@ -101,10 +101,12 @@ def in_full(card: SpecialistCard, served: dict[str, Served]) -> str:
         else:
             calculated = ", and with the results of calculations" if skill.calculate else ""
             lines.append(f"  answers in free text{calculated}")
-        if skill.labels:
-            below = "escalates" if skill.on_low_confidence == "escalate" else "abstains"
+        below = "escalates" if skill.on_low_confidence == "escalate" else "abstains"
+        if skill.labels or skill.threshold is not None:
             sure = "none: it never abstains" if skill.threshold is None else f"{skill.threshold:g}; it {below} below"
             lines.append(f"  threshold: {sure}")
+        if skill.scope_threshold is not None:
+            lines.append(f"  threshold of the scope: {skill.scope_threshold:g}; it {below} below")
     return "\n".join(lines)
 
 

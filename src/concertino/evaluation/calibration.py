@@ -27,6 +27,8 @@ UNPROVEN_ROWS = 20
 UNPROVEN_SHARE = 0.6
 """Of alpha: where nothing can be proven, at most so much of it may have erred above a threshold, on so many rows."""
 _FEW_DEV_ROWS = 50
+_LEAST, _MARGIN = 1e-300, 1e-4
+"""Probabilities of answers are taken for no less than this, and tempered ones stay so far below one."""
 
 
 ENOUGH_FOR_TEMPERATURE = 60
@@ -63,6 +65,21 @@ def temperature_for(scores: Sequence[dict[str, float]], truths: Sequence[Sequenc
     if len(truth) < 2:
         return before
     return fit_temperature(np.asarray(logits), np.asarray(truth))
+
+
+def text_temperature_for(scores: Scores) -> float:
+    """The temperature that makes the probabilities of answers in free text fit best how often they are right.
+
+    The one with the least cross-entropy on a grid from 1/4 to 64. Where all are wrong, or all are right, there is
+    nothing to fit, and it is 1.
+    """
+    if scores.right.all() or not scores.right.any():
+        return 1.0
+    logs = np.log(np.maximum(scores.confidence, _LEAST))
+    grid = np.exp2(np.arange(-2, 6.001, 0.05))
+    chances = np.clip(np.exp(logs[None] / grid[:, None]), _LEAST, 1 - _MARGIN)
+    losses = -np.where(scores.right, np.log(chances), np.log1p(-chances)).mean(1)
+    return round(float(grid[int(losses.argmin())]), 3)
 
 
 def feasibility(base_risk: float, alpha: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from concertino.backends.base import ModelUse
 from concertino.backends.scope import FILE as SCOPE
@@ -47,7 +47,13 @@ from concertino.evaluation.results import (
     PromptTried,
 )
 from concertino.evaluation.running import Engine, Kept, Note, Prediction, adapter_hash, engine_for
-from concertino.evaluation.scope import fit_scope, open_scope_encoder, questions_of_others, threshold_on
+from concertino.evaluation.scope import (
+    fit_scope,
+    judge_outside,
+    open_scope_encoder,
+    questions_of_others,
+    threshold_on,
+)
 from concertino.evaluation.specialist import Specialist, calibrate, specialist_of
 from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.labels import LabelTask
@@ -57,9 +63,7 @@ from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Metric, Recipe
 from concertino.training.result import ADAPTER
-from concertino.training.routing.figures import auroc, expected_calibration_error
-
-_SUREST = 10
+from concertino.training.routing.figures import expected_calibration_error
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,7 +176,8 @@ class _Evaluation:
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row], calibration: Calibration
     ) -> tuple[Answered, list[Answered], OutOfScope | None, Forgetting]:
         others: list[Answered] = []
-        async with specialist_of(self.recipe, self.run_folder, self.store) as specialist:
+        temperature = calibration.temperature
+        async with specialist_of(self.recipe, self.run_folder, self.store, temperature) as specialist:
             found = await specialist.answer([row.text for row in rows], "specialist", self.note)
             about = f"{manifest.base} with a LoRA adapter of rank {manifest.rank}"
             answered = self._answered("specialist", Kind.SPECIALIST, about, rows, found, self.options.price)
@@ -193,20 +198,10 @@ class _Evaluation:
             texts = questions_of_others(self.recipe.specialist, open_scope_encoder(self.store))
         if specialist.costly:
             texts = texts[: self.recipe.evaluation.generalist_rows]
-        scores = inside.scores
-        if not texts or scores is None:
+        if not texts or inside.scores is None:
             return None
         found = await specialist.answer(texts, "specialist on texts of other domains", self.note)
-        confidence = np.asarray([item.confidence for item in found], float)
-        mine = np.concatenate([np.ones(len(scores.confidence), bool), np.zeros(len(confidence), bool)])
-        threshold = self.scope_threshold if calibration.threshold is None else calibration.threshold
-        surest = np.argsort(-confidence)[:_SUREST]
-        return OutOfScope(
-            rows=len(texts),
-            answered=float((confidence >= threshold).mean()) if threshold is not None else None,
-            auroc=float(auroc(np.concatenate([scores.confidence, confidence]), mine)),
-            examples=[(texts[place], found[place].text, float(confidence[place])) for place in surest],
-        )
+        return judge_outside(inside.predictions, texts, found, calibration.threshold, self.scope_threshold)
 
     def _with_vectors(
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row]
@@ -289,7 +284,10 @@ class _Evaluation:
     def _answered(
         self, name: str, kind: Kind, about: str, rows: list[Row], predictions: list[Prediction], price: Price
     ) -> Answered:
-        """Constrained answers are read as they stand; free ones by the task."""
+        """Constrained answers are read as they stand; free ones by the task. How sure a free answer is means something
+        only of the specialist's, which was calibrated."""
+        if not self.labels and kind is not Kind.SPECIALIST:
+            predictions = [structs.replace(item, confidence=None) for item in predictions]
         answers = [
             (item.text if item.text in self.labels else None) if self.labels else self.task.read(row, item.text)
             for row, item in zip(rows, predictions, strict=True)
@@ -309,13 +307,10 @@ class _Evaluation:
         prompts: list[PromptTried],
         shared: int,
     ) -> EvaluationReport:
-        metric, everyone = self.recipe.evaluation.metric, [specialist, *others]
+        metric, everyone, mine = self.recipe.evaluation.metric, [specialist, *others], specialist.scores
         scored: list[tuple[str, Scores]] = [
             (item.name, item.scores) for item in everyone if item.scores is not None and len(item.rows) >= 20
         ]
-        mine = specialist.scores
-        if not self.labels:  # how surely a text is the skill's says nothing of the answer to it
-            scored, mine = [], None
         threshold = calibration.threshold
         groups = len({group_of(row) for row in specialist.rows})
         return EvaluationReport(
@@ -349,6 +344,7 @@ class _Evaluation:
             curves={name: risk_coverage(item.confidence, item.right) for name, item in scored},
             reliability=reliability(mine.confidence, mine.right) if mine is not None else [],
             left_out=len(self.left_out),
+            text_temperature=calibration.temperature if self.recipe.free_text and mine is not None else None,
         )
 
     def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:

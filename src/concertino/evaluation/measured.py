@@ -58,7 +58,7 @@ def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> Runner
     value = float(figure(values.sum(0)[None])[0])
     groups = [group_of(row) for row in answered.rows]
     interval = resampled_interval(values, groups, figure) if metric is Metric.MACRO_F1 else wilson(right, rows)
-    scores, predictions = answered.scores if labels else None, answered.predictions
+    scores, predictions = answered.scores, answered.predictions
     prompt = _mean([item.prompt_tokens for item in predictions])
     completion = _mean([item.completion_tokens for item in predictions])
     price = answered.price

@@ -49,12 +49,18 @@ def verdict(report: EvaluationReport) -> str:
 def abstention_lines(report: EvaluationReport) -> list[str]:
     """What was fitted, whether it was feasible, what it does on the evaluated part."""
     found = report.calibration
+    scope = []
+    if report.scope_threshold is not None:
+        scope = [f"Below a scope of {report.scope_threshold:.2f} a text counts as one that the skill is not for."]
+    if report.text_temperature is not None:
+        scope.append(
+            "The confidence in an answer in free text is its probability by the model to the power of one over the "
+            f"temperature {report.text_temperature:.3f}, less for a text of a scope below a half."
+        )
     if found.abstention is Abstention.NOT_APPLICABLE:
-        said = f"No threshold on how right an answer is: {found.note}"
-        if report.scope_threshold is None:
-            return [said]
-        return [said, f"Below {report.scope_threshold:.2f} a text counts as one that the skill is not for."]
+        return [f"No threshold on how right an answer is: {found.note}", *scope]
     lines = [
+        *scope,
         f"Feasibility: {found.base_risk:.1%} of the {found.rows} calibration rows are wrong when all are answered; to "
         f"err on at most {found.alpha:.1%} of the answers given, at least {found.must_abstain:.1%} must be abstained "
         "from.",
@@ -86,7 +92,8 @@ def scope_line(report: EvaluationReport) -> str:
         "all are answered, for want of a threshold" if found.answered is None else f"{found.answered:.1%} are answered"
     )
     auroc = "unknown" if found.auroc is None else f"{found.auroc:.3f}"
-    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of the confidence {auroc}."
+    scope = "" if found.scope_auroc is None else f", of the scope alone {found.scope_auroc:.3f}"
+    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of the confidence {auroc}{scope}."
 
 
 def forgetting_line(report: EvaluationReport) -> str:

@@ -141,11 +141,13 @@ class OutOfScope(Struct, frozen=True):
 
     rows: int
     answered: float | None
-    """Share at or above the threshold; None without a threshold, when every text is answered."""
+    """Share at or above the thresholds; None without one, when every text is answered."""
     auroc: float | None
     """How well the confidence separates the skill's own texts from these."""
     examples: list[tuple[str, str, float]]
     """The surest: text, answer, confidence."""
+    scope_auroc: float | None = None
+    """The same of the scope alone, where a skill tells it apart from its confidence."""
 
 
 class LabelResult(Struct, frozen=True):
@@ -237,6 +239,8 @@ class EvaluationReport(Struct, frozen=True):
     reliability: list[Bin] = field(default_factory=list)
     left_out: int = 0
     """Rows of the part that were not measured on, since their own answers do not pass their tests."""
+    text_temperature: float | None = None
+    """Free text: what makes the probability of an answer a confidence in it; None where there is none."""
 
     def runner(self, kind: Kind) -> RunnerResult | None:
         """The first runner of a kind."""

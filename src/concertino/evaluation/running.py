@@ -19,7 +19,7 @@ from concertino.errors import ContextTooLong
 from concertino.evaluation.cost import Meter
 from concertino.models import Store, gguf_path
 from concertino.models.adapters import MANIFEST, file_sha256
-from concertino.specialists.skills import label_confidence
+from concertino.specialists.skills import label_confidence, text_confidence
 from concertino.types import Role, TokenLogprob
 
 Note = Callable[[str], None]
@@ -39,6 +39,7 @@ class Prediction(Struct, frozen=True, omit_defaults=True):
     key: str
     text: str
     confidence: float | None = None
+    """Of free text the probability of the answer by the model, before a temperature and a scope."""
     scores: dict[str, float] = field(default_factory=dict)
     """Log-probability of each label, where the engine gives all of them."""
     seconds: float | None = None
@@ -48,6 +49,8 @@ class Prediction(Struct, frozen=True, omit_defaults=True):
     completion_tokens: int | None = None
     too_long: bool = False
     """Did not fit the model, however much was left out."""
+    scope: float | None = None
+    """How surely the text is one that the skill is for; not kept on disk."""
 
 
 class Kept:
@@ -163,8 +166,8 @@ class Engine:
         scores: dict[str, float] = {}
         if Capability.LABELS in self.capabilities and tokens:
             scores = {rival.token: rival.logprob for rival in tokens[0].top}
-        elif tokens and choices:
-            confidence = label_confidence(choices, tokens)
+        elif tokens:
+            confidence = label_confidence(choices, tokens) if choices else text_confidence(tokens)
         return Prediction(
             key,
             text,

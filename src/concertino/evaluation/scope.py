@@ -18,12 +18,14 @@ from concertino.backends.scope import Scope, read_scope, write_scope
 from concertino.confidence import EVEN
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.errors import ConfigurationError, ModelMissing
-from concertino.evaluation.running import Note
+from concertino.evaluation.results import OutOfScope
+from concertino.evaluation.running import Note, Prediction
 from concertino.models import Store
 from concertino.models.adapters import file_sha256, read_adapter, write_manifest
 from concertino.router.description_weights import load_description_weights
 from concertino.training.result import ADAPTER
 from concertino.training.routing.data import SEEDS
+from concertino.training.routing.figures import auroc
 
 ENCODER = "all-MiniLM-L6-v2"
 """Whose vectors a scope is fitted on; `scope.json` names it."""
@@ -31,6 +33,7 @@ MOST = 2000
 """Texts of either side that the scope is fitted on."""
 OWN_BELOW = 0.01
 """Share of the skill's own texts that may fall below the threshold on the scope of a free text's question."""
+_SUREST = 10
 SAME = 0.999
 """Vectors with this cosine are of one text."""
 
@@ -106,3 +109,38 @@ def questions_of_others(specialist: str, encoder: Encoder) -> list[str]:
     texts = _drawn([row["text"] for row in rows if row["label"] != specialist])
     bank = load_description_weights().bank
     return [text for text in texts if float((bank @ encoder.embed(text)[0]).max()) < SAME]
+
+
+def judge_outside(
+    inside: Sequence[Prediction],
+    texts: Sequence[str],
+    outside: Sequence[Prediction],
+    threshold: float | None,
+    scope_threshold: float | None,
+) -> OutOfScope:
+    """What a skill made of `texts` that it is not for, beside its predictions on its own. All have a confidence."""
+    confidence = _values([item.confidence for item in outside])
+    answered = np.ones(len(texts), bool)
+    if threshold is not None:
+        answered &= confidence >= threshold
+    if scope_threshold is not None:
+        answered &= _values([item.scope for item in outside]) >= scope_threshold
+    told = all(item.scope is not None for item in (*inside, *outside))
+    surest = np.argsort(-confidence)[:_SUREST]
+    return OutOfScope(
+        rows=len(texts),
+        answered=None if threshold is None and scope_threshold is None else float(answered.mean()),
+        auroc=_apart([item.confidence for item in inside], [item.confidence for item in outside]),
+        examples=[(texts[place], outside[place].text, float(confidence[place])) for place in surest],
+        scope_auroc=_apart([item.scope for item in inside], [item.scope for item in outside]) if told else None,
+    )
+
+
+def _values(values: Sequence[float | None]) -> np.ndarray:
+    """An array; nan where nothing is known, which is below every threshold."""
+    return np.asarray(values, float)
+
+
+def _apart(inside: Sequence[float | None], outside: Sequence[float | None]) -> float:
+    mine = np.repeat([True, False], [len(inside), len(outside)])
+    return float(auroc(_values([*inside, *outside]), mine))

@@ -121,6 +121,7 @@ def _models(call: Call) -> list[dict[str, Any]]:
                 "calculate": skill.calculate,
                 "labels": list(skill.labels),
                 "threshold": skill.threshold,
+                "scope_threshold": skill.scope_threshold,
                 "on_low_confidence": skill.on_low_confidence,
                 "base": target.specialist.card.model,
                 "model_hash": target.specialist.model_hash,

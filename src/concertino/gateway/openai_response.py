@@ -59,6 +59,8 @@ def own_fields(answer: Answer, show_decision: bool) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if answer.decision.skill:
         own |= {"confidence": answer.confidence, "abstained": answer.abstained, "escalated": answer.escalated}
+        if answer.scope is not None:
+            own["scope"] = answer.scope
     if answer.parts:
         own["parts"] = msgspec.to_builtins(answer.parts)
     if show_decision:

@@ -7,12 +7,13 @@ from msgspec import structs
 
 from concertino import calculation
 from concertino.confidence import within
+from concertino.config import SkillCard
 from concertino.errors import BackendError, BackendUnavailable, InvalidRequest
 from concertino.orchestrator import costs
 from concertino.orchestrator.costs import Spending
 from concertino.specialists.pool import Pool, Target
 from concertino.specialists.prompts import generation_for
-from concertino.specialists.skills import label_confidence
+from concertino.specialists.skills import confidence_of
 from concertino.storage.budgets import Cost
 from concertino.types import (
     Answer,
@@ -99,7 +100,7 @@ class Run:
         await self._open()
         if self._escalation is not None:
             await self._settle(self._escalation)
-        elif self.target.skill is not None and self.target.skill.calculate:
+        if self.target.skill is not None and self.target.skill.calculate:
             await self._calculate()
 
     async def _open(self) -> None:
@@ -134,8 +135,7 @@ class Run:
         said = next((chunk.confidence for chunk in held if chunk.confidence is not None), None)
         scope = next((chunk.scope for chunk in held if chunk.scope is not None), None)
         sure = _confidence(self.target, said, [step for chunk in held for step in chunk.logprobs], scope)
-        threshold = self.target.skill.threshold if self.target.skill else None
-        if threshold is not None and (sure is None or sure < threshold):
+        if why := _unsure(self.target.skill, sure, scope):
             try:
                 stream = self._generate(escalation)
                 self._stream = stream
@@ -143,7 +143,7 @@ class Run:
             except (BackendError, InvalidRequest):
                 instead = []  # nobody can help: the answer stays, and is marked abstained
             if any(chunk.text for chunk in instead):
-                self._escalate(escalation, sure, threshold)
+                self._escalate(escalation, why)
                 held = instead
         if not self.escalated:
             self._spent = self.usage = Usage()  # it is counted as it is sent
@@ -151,16 +151,19 @@ class Run:
         self._first = await anext(self._stream)
 
     async def _calculate(self) -> None:
-        """Read the whole answer; the first chunk then has it, its calculation done."""
-        held = [structs.replace(chunk, logprobs=()) async for chunk in self._rest()]
-        text = calculation.done("".join(chunk.text for chunk in held))
-        self._stream = _replay([structs.replace(chunk, text="" if place else text) for place, chunk in enumerate(held)])
+        """Read the whole answer; the first chunk then has it, its calculation done, and how sure the model was."""
+        read = [chunk async for chunk in self._rest()]
+        steps = [step for chunk in read for step in chunk.logprobs]
+        text = calculation.done("".join(chunk.text for chunk in read))
+        held = [structs.replace(chunk, text="", logprobs=()) for chunk in read]
+        sure = held[0].confidence
+        if sure is None and self.target.skill is not None:
+            sure = confidence_of(self.target.skill, steps)
+        self._stream = _replay([structs.replace(held[0], text=text, confidence=sure), *held[1:]])
         self._first = await anext(self._stream)
 
-    def _escalate(self, target: Target, sure: float | None, threshold: float) -> None:
-        name, skill = target.specialist.card.name, self.decision.skill
-        was = "not known" if sure is None else f"{sure:.2f}"
-        said = f"The confidence of {skill} is {was}, below {threshold:.2f}, so {name} answers."
+    def _escalate(self, target: Target, why: str) -> None:
+        said = f"{why}, so {target.specialist.card.name} answers."
         self.decision = structs.replace(self.decision, reason=f"{self.decision.reason} {said}")
         self.target, self.escalated = target, True
 
@@ -220,7 +223,6 @@ class Run:
     def answer(self) -> Answer:
         """The finished answer; call it after `chunks` has ended."""
         confidence = _confidence(self.target, self.confidence, self.logprobs, self.scope)
-        threshold = self.target.skill.threshold if self.target.skill else None
         return Answer(
             id=self.id,
             text=self.text,
@@ -231,7 +233,8 @@ class Run:
             tool_calls=tuple(self.tool_calls),
             logprobs=tuple(self.logprobs) if self.request.sampling.logprobs else (),
             confidence=confidence,
-            abstained=threshold is not None and (confidence is None or confidence < threshold),
+            abstained=bool(_unsure(self.target.skill, confidence, self.scope)),
+            scope=self.scope if self.target.skill else None,
             escalated=self.answered_by if self.escalated else None,
         )
 
@@ -239,10 +242,24 @@ class Run:
 def _confidence(
     target: Target, said: float | None, logprobs: Sequence[TokenLogprob], scope: float | None
 ) -> float | None:
-    """What the engine says itself, else what its log-probabilities say of the label, less for a text that is not the
-    skill's; None for what has neither labels nor a scope."""
-    labels = target.skill.labels if target.skill else ()
-    return within(label_confidence(labels, logprobs) if said is None and labels else said, scope)
+    """What the engine says itself, else what its log-probabilities say of the answer, less for a text that is not the
+    skill's; None where neither they nor a scope say anything."""
+    if said is None and target.skill is not None:
+        said = confidence_of(target.skill, logprobs)
+    return within(said, scope)
+
+
+def _unsure(skill: SkillCard | None, confidence: float | None, scope: float | None) -> str:
+    """Which of a skill's thresholds an answer is below, in words; empty if it is below none."""
+    if skill is None:
+        return ""
+    if skill.scope_threshold is not None and (scope is None or scope < skill.scope_threshold):
+        was = "It is not known whether the text is one" if scope is None else f"With {scope:.2f} the text is hardly one"
+        return f"{was} for {skill.name}"
+    if skill.threshold is not None and (confidence is None or confidence < skill.threshold):
+        was = "not known" if confidence is None else f"{confidence:.2f}"
+        return f"The confidence of {skill.name} is {was}, below {skill.threshold:.2f}"
+    return ""
 
 
 def _usage(chunks: Sequence[Chunk]) -> Usage:

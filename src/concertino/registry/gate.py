@@ -74,6 +74,7 @@ class Report(Struct, frozen=True):
     on_test: OnTest | None = None
     out_of_scope: OutOfScope | None = None
     scope_threshold: float | None = None
+    text_temperature: float | None = None
     command: str = ""
     created: str = ""
 

@@ -71,8 +71,7 @@ def _limits(version: Version, report: Report) -> str:
         lines.append(f"Of {outside.rows} texts from other domains, {outside.answered:.1%} were answered.")
     if report.scope_threshold is not None:
         lines.append(
-            f"Below a confidence of {report.scope_threshold:.2f} it abstains. The confidence is that the text is one "
-            "that it is for; how right the answer is it does not say."
+            f"Where the scope, that a text is one that it is for, is below {report.scope_threshold:.2f}, it abstains."
         )
     elif report.calibration.threshold is None:
         lines.append("It has no threshold, so it never abstains.")
@@ -114,7 +113,10 @@ def _figures(version: Version, report: Report) -> str:
 def _abstention(version: Version, report: Report) -> str:
     threshold, figures = report.calibration.threshold, version.figures
     if threshold is None:
-        return "## Abstention\n\nNone: no threshold keeps the errors of the answers given below the bound."
+        none = "None for doubtful answers: no threshold keeps the errors of the answers given below the bound."
+        if report.text_temperature is not None:
+            none += " The confidence still tells sure answers from doubtful ones; evaluation.json has the curve."
+        return f"## Abstention\n\n{none}"
     below = "the team's default specialist answers" if version.card.on_low_confidence == "escalate" else "it abstains"
     measured = ""
     if figures.coverage is not None:

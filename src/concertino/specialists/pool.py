@@ -119,9 +119,15 @@ class Pool:
     def escalation(self, target: Target, default: str) -> Target | None:
         """Where a skill's text goes if the skill is not sure enough: `default`, told what the skill's card says."""
         skill = target.skill
-        if skill is None or skill.on_low_confidence != ESCALATE or skill.threshold is None or not skill.labels:
+        if skill is None or skill.on_low_confidence != ESCALATE:
             return None
-        bare = structs.replace(skill, threshold=None, backend="", model="", adapter=None)
+        limited = skill.threshold is not None or skill.scope_threshold is not None
+        told = bool(skill.labels) or skill.text_temperature is not None
+        if not limited or not told:  # nothing would ever call for it, or everything
+            return None
+        bare = structs.replace(
+            skill, threshold=None, scope_threshold=None, text_temperature=None, backend="", model="", adapter=None
+        )
         return Target(self.get(default), bare)
 
     def names(self) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from concertino.backends.base import Capability, Generation
+from concertino.confidence import tempered
 from concertino.config import SkillCard, SpecialistCard
 from concertino.errors import UnsupportedParameter
 from concertino.types import Message, Role, Sampling, TokenLogprob
@@ -28,7 +29,8 @@ def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: fro
             raise _cannot(card, skill, "a JSON schema")
         response_format = _schema_format(skill.name, skill.json_schema)
     instruction = skill.instruction.replace("{labels}", "; ".join(skill.labels))
-    wants_logprobs = bool(skill.labels) and Capability.LOGPROBS in can
+    rivals = TOP_LOGPROBS if skill.labels else int(_tells_text(skill))
+    wants_logprobs = rivals > 0 and Capability.LOGPROBS in can
     return Generation(
         model=card.model,
         messages=(Message(Role.SYSTEM, instruction), Message(Role.USER, text)),
@@ -36,7 +38,7 @@ def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: fro
             max_tokens=skill.max_tokens,
             temperature=0.0,
             logprobs=wants_logprobs,
-            top_logprobs=TOP_LOGPROBS if wants_logprobs else 0,
+            top_logprobs=rivals if wants_logprobs else 0,
         ),
         adapter=card.adapter,
         grammar=grammar,
@@ -48,6 +50,28 @@ def label_grammar(labels: Sequence[str]) -> str:
     """A GBNF grammar whose only sentences are the labels."""
     quoted = ('"' + label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"' for label in labels)
     return "root ::= " + " | ".join(quoted)
+
+
+def confidence_of(skill: SkillCard, tokens: Sequence[TokenLogprob]) -> float | None:
+    """What an answer's log-probabilities say of it; None for what has none, or whose meaning nobody has measured."""
+    if skill.labels:
+        return label_confidence(skill.labels, tokens)
+    return text_confidence(tokens, skill.text_temperature) if _tells_text(skill) else None
+
+
+def _tells_text(skill: SkillCard) -> bool:
+    return skill.text_temperature is not None and skill.json_schema is None and not skill.labels
+
+
+def text_confidence(tokens: Sequence[TokenLogprob], temperature: float | None = 1.0) -> float | None:
+    """Probability of a whole answer in free text, to the power of one over the temperature; None without tokens.
+
+    By itself it is far below the share of right answers, as there are many ways to say the same; the temperature,
+    fitted on rows held back, makes up for that.
+    """
+    if not tokens or not temperature:
+        return None
+    return tempered(math.exp(min(0.0, math.fsum(step.logprob for step in tokens))), temperature)
 
 
 def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> float | None:
