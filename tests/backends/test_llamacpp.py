@@ -78,6 +78,30 @@ async def test_it_streams_tokens_with_log_probabilities_and_counts_them(backend:
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == [FinishReason.LENGTH]
 
 
+async def test_log_probabilities_come_without_rivals_too(backend: LlamaCppBackend) -> None:
+    generation = asked(sampling={"logprobs": True, "max_tokens": 4})
+    steps = [step async for chunk in backend.generate(generation) for step in chunk.logprobs]
+    assert len(steps) == 4
+    assert all(step.logprob <= 0 and step.top == () for step in steps)
+
+
+async def test_a_call_written_as_text_stays_text_where_no_tool_may_be_called(
+    backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    call = 'Repeat: {"name": "weather", "arguments": {}}'
+
+    async def written(*_: Any) -> AsyncIterator[Chunk]:  # what a small coder model writes; the 135M does not
+        yield Chunk('{"name": "weather", "arguments": {}}')
+        yield Chunk(finish_reason=FinishReason.STOP)
+
+    monkeypatch.setattr(backend, "_stream", written)
+    for choice, calls in (("auto", 1), ("none", 0)):
+        generation = asked(call, tools=(tool,), tool_choice=choice)
+        chunks = [chunk async for chunk in backend.generate(generation)]
+        assert sum(len(chunk.tool_calls) for chunk in chunks) == calls
+
+
 async def test_the_same_seed_gives_the_same_answer(backend: LlamaCppBackend) -> None:
     drawn = {"temperature": 1.0, "seed": 11}
     first = await text_of(backend, asked(sampling=drawn))

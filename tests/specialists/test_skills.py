@@ -43,6 +43,18 @@ def test_a_label_that_is_certain_after_its_first_token_is_not_charged_for_the_re
     assert label_confidence(labels, tokens) == pytest.approx(0.9)
 
 
+def test_a_label_that_the_model_would_rather_not_say_has_little_confidence() -> None:
+    labels = ("payment", "liability", "term")
+    rather = {f"word {number}": 0.02 for number in range(39)} | {"This": 0.2, "l": 0.0001}
+    top = tuple(TopLogprob(name, math.log(p)) for name, p in rather.items() if name != "l")
+    forced = [TokenLogprob("l", math.log(0.0001), top)]
+    assert label_confidence(labels, forced) == pytest.approx(0.0001 / (0.0001 + 2 * 0.02))
+    # Where every label is listed nothing is added, and a start that two labels share is listed for both.
+    shared = [step("pay", pay=0.6, l=0.3, te=0.1)]
+    assert label_confidence((*labels, "payroll"), shared) is not None
+    assert label_confidence(labels, shared) == pytest.approx(0.6)
+
+
 def test_without_log_probabilities_there_is_no_confidence() -> None:
     assert label_confidence(("yes", "no"), []) is None
 

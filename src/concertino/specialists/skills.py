@@ -78,8 +78,10 @@ def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> f
     """Probability of the label that was generated, among the labels.
 
     At each step the token's probability is divided by that of all tokens that could still lead to a label, so the
-    product is the label's probability under the constrained model. None without log-probabilities. It is not
-    calibrated by itself; a threshold on it is fitted on held-out data.
+    product is the label's probability under the constrained model. A label that none of the listed tokens leads to may
+    be as likely as the least of them, and is counted so: a model that would rather say something else than any label
+    is not sure of the one that it was made to say. None without log-probabilities. It is not calibrated by itself; a
+    threshold on it is fitted on held-out data.
     """
     if not tokens:
         return None
@@ -92,7 +94,12 @@ def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> f
             rival.token: rival.logprob for rival in step.top if rival.token and _leads(labels, prefix + rival.token)
         }
         allowed[step.token] = step.logprob
-        total += step.logprob - _log_sum(allowed.values())
+        unlisted = sum(
+            label.startswith(prefix) and not any(label.startswith(prefix + token) for token in allowed)
+            for label in labels
+        )
+        least = min((rival.logprob for rival in step.top), default=-math.inf)
+        total += step.logprob - _log_sum([*allowed.values(), *[least] * unlisted])
         prefix += step.token
         if len(reachable) == 1:
             break

@@ -111,6 +111,9 @@ class LlamaCppBackend:
         for message in body["messages"]:
             if message["role"] == Role.DEVELOPER:
                 message["role"] = Role.SYSTEM.value  # chat templates know no other name for it
+        rivals = generation.sampling.top_logprobs
+        if generation.sampling.logprobs and not rivals:
+            body["top_logprobs"] = 1  # at 0 llama.cpp gives no log-probabilities at all
         if generation.grammar is not None:
             body["grammar"] = generation.grammar
         if engine.spec.adapters:
@@ -118,7 +121,10 @@ class LlamaCppBackend:
             body["lora"] = self._scales(engine.spec, generation)
         scope = await self._scope(generation)
         chunks = self._stream(engine, session, body)
-        async for chunk in calls_from_text(chunks, generation.tools) if generation.tools else chunks:
+        calls = generation.tools and generation.tool_choice != "none"
+        async for chunk in calls_from_text(chunks, generation.tools) if calls else chunks:
+            if chunk.logprobs and not rivals:
+                chunk = structs.replace(chunk, logprobs=tuple(structs.replace(one, top=()) for one in chunk.logprobs))
             yield structs.replace(chunk, scope=scope) if scope is not None else chunk
             scope = None  # said once
 
