@@ -134,6 +134,8 @@ def _listed(row: Mapping[str, Any], name: str) -> str:
 def value_in(row: Mapping[str, Any], name: str) -> Any:
     """A field's value. Raises FieldsProblem where it is missing or null."""
     value = row.get(name)
+    if value is None and name in row:
+        raise FieldsProblem("field missing", f"field {name!r} is null")
     if value is None:
         raise FieldsProblem("field missing", f"field {name!r} is missing; there is {', '.join(sorted(row)) or 'none'}")
     return value

@@ -62,14 +62,16 @@ def test_blank_lines_carriage_returns_a_mark_and_a_missing_last_newline_do_no_ha
 
 
 @pytest.mark.parametrize("bad", ["{", '{"txt": "x"}', '{"text": 5}', '["text"]', '{"text": "\udcff"}', "null"])
-def test_a_bad_line_is_named_and_what_was_good_before_it_is_kept(concertino: Command, bad: str) -> None:
+def test_a_bad_line_is_named_and_has_an_error_in_its_place(concertino: Command, bad: str) -> None:
     path = concertino.folder / "texts.jsonl"
     good = jsonl(["a contract"] * 70)
     path.write_bytes(good.encode() + bad.encode("utf-8", "surrogateescape") + b"\n" + good.encode())
     done = concertino("route", "--jsonl", str(path))
     assert done.returncode == 1
     assert f"{path}, line 71" in done.stderr and "Traceback" not in done.stderr
-    assert [json.loads(line)["specialist"] for line in done.stdout.splitlines()] == ["legal"] * 70
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines.pop(70)["error"]["code"] == "invalid_request"
+    assert [line["specialist"] for line in lines] == ["legal"] * 140
 
 
 def test_a_refused_text_has_an_error_in_its_place_and_the_rest_goes_on(concertino: Command) -> None:

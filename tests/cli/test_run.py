@@ -18,7 +18,8 @@ def test_each_text_gets_a_line_in_order(concertino: Command, gateway: Gateway, t
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["output"] for row in rows] == ["audit rights", "liability", "liability"] * 30
-    assert all(row.keys() == {"output", "confidence", "abstained"} and row["confidence"] == 1.0 for row in rows)
+    assert all(row.keys() == {"line", "output", "confidence", "abstained"} and row["confidence"] == 1.0 for row in rows)
+    assert [row["line"] for row in rows] == list(range(1, 91))
     assert "90 answered" in done.stderr
 
 
@@ -36,15 +37,19 @@ def test_a_row_with_the_fields_of_a_skill_is_put_together_as_in_training(
     done = concertino("run", "medical/verdict", "--jsonl", "-", *more, stdin=lines)
     assert done.returncode == 0, done.stderr
     # The echo answers with the label that the text names: "an effect" stands in the contexts alone.
-    outputs = [json.loads(line)["output"] for line in done.stdout.splitlines()]
-    assert outputs == ["an effect", "no effect", "an effect"]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["output"] for answer in answers] == ["an effect", "no effect", "an effect"]
+    assert [answer.get("id") for answer in answers] == [7, None, None]
 
 
 def test_a_row_that_lacks_a_field_is_named_with_the_fields_that_are_wanted(concertino: Command) -> None:
-    lines = json.dumps({"text": "Does it help?", "contexts": None}) + "\n"
+    rows = [{"text": "Does it help?", "contexts": None}, {"contexts": ["There was an effect."]}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
     done = concertino("run", "medical/verdict", "--jsonl", "-", "--no-gateway", stdin=lines)
-    assert done.returncode == 1 and done.stdout == ""
-    assert "stdin, line 1: field 'contexts' is missing" in done.stderr and '"text", "contexts"' in done.stderr
+    first, second = (json.loads(line)["error"]["message"] for line in done.stdout.splitlines())
+    assert "stdin, line 1: field 'contexts' is null" in first and '"text", "contexts"' in first
+    assert "stdin, line 2: field 'text' is missing; there is contexts" in second
+    assert done.returncode == 1 and "0 answered" in done.stderr
 
 
 def test_the_card_shows_what_a_skill_reads_of_a_row(concertino: Command) -> None:
@@ -83,9 +88,63 @@ def test_a_text_that_cannot_be_answered_has_an_error_in_its_place(concertino: Co
         assert done.returncode == 1 and "1 with an error" in done.stderr
 
 
-def test_a_bad_line_is_named_after_the_good_ones_are_written(concertino: Command) -> None:
-    done = concertino("run", "legal/clause-type", "--jsonl", "-", stdin=jsonl(["liability"] * 3) + "nonsense\n")
-    assert done.returncode == 1 and "stdin, line 4" in done.stderr and len(done.stdout.splitlines()) == 3
+def test_a_row_that_cannot_be_read_has_an_error_in_its_place_and_the_others_are_answered(concertino: Command) -> None:
+    good = b'{"text": "liability"}'
+    bad = [
+        b"nonsense",
+        b'{"text": null, "id": "b"}',
+        b'["liability"]',
+        b'{"text": "caf\xe9"}',
+        b'{"text": "\\ud800"}',
+        b'"x"',
+    ]
+    mixed = b"\n".join(part for pair in zip([good] * len(bad), bad, strict=True) for part in pair)
+    source, target = concertino.folder / "in.jsonl", concertino.folder / "out.jsonl"
+    source.write_bytes(b"\n\n" + mixed + b"\n" + good)
+    done = concertino("run", "legal/clause-type", "--jsonl", str(source), "--out", str(target))
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["line"] for row in rows] == list(range(3, 3 + 2 * len(bad) + 1))  # blank lines count
+    assert [row.get("output") for row in rows] == ["liability", None] * len(bad) + ["liability"]
+    assert all(f"line {row['line']}: " in row["error"]["message"] for row in rows if "error" in row)
+    assert rows[3]["id"] == "b"
+    assert done.returncode == 1 and f"{len(bad) + 1} answered" in done.stderr and "6 with an error" in done.stderr
+
+
+def test_an_interrupted_file_is_gone_on_with(concertino: Command) -> None:
+    source, target = concertino.folder / "in.jsonl", concertino.folder / "out.jsonl"
+    source.write_text(jsonl(["liability", "audit rights"] * 50))
+    start = ("run", "legal/clause-type", "--jsonl", str(source), "--out", str(target))
+    assert concertino(*start).returncode == 0
+    whole = target.read_text()
+    target.write_text(whole[: len(whole) // 2])  # in the middle of a line
+    done = concertino(*start, "--resume", "--json")
+    assert done.returncode == 0 and target.read_text() == whole
+    assert 45 < json.loads(done.stdout)["answered"] < 55
+    assert json.loads(concertino(*start, "--resume", "--json").stdout)["answered"] == 0  # nothing is left
+    target.unlink()
+    assert concertino(*start, "--resume").returncode == 0 and target.read_text() == whole  # nothing was there
+
+
+@pytest.mark.parametrize("kept", ['{"output": "x"}\n', "hello\n"])
+def test_a_file_of_somebody_else_s_is_not_gone_on_with(concertino: Command, kept: str) -> None:
+    source, target = concertino.folder / "in.jsonl", concertino.folder / "out.jsonl"
+    source.write_text(jsonl(["liability"]))
+    target.write_text(kept)
+    done = concertino("run", "legal/clause-type", "--jsonl", str(source), "--out", str(target), "--resume")
+    assert done.returncode == 2 and "Name another file" in done.stderr and target.read_text() == kept
+    assert concertino("run", "legal/clause-type", "--jsonl", str(source), "--resume").returncode == 2
+
+
+def test_a_gateway_that_has_enough_to_do_is_asked_again(concertino: Command, gateway: Gateway) -> None:
+    gateway.stop()
+    concertino.write_config(delay_s=0.05, more="gateway: {max_in_flight: 2}\n")
+    running = Gateway(concertino.start("up", "--port", "0", "--json"))
+    try:
+        done = concertino("run", "legal/clause-type", "--jsonl", "-", stdin=jsonl(["liability"] * 24))
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 24
+    finally:
+        running.stop()
 
 
 def test_an_engine_that_is_gone_stops_the_batch(concertino: Command) -> None:

@@ -48,7 +48,10 @@ def test_a_label_that_the_model_would_rather_not_say_has_little_confidence() -> 
     rather = {f"word {number}": 0.02 for number in range(39)} | {"This": 0.2, "l": 0.0001}
     top = tuple(TopLogprob(name, math.log(p)) for name, p in rather.items() if name != "l")
     forced = [TokenLogprob("l", math.log(0.0001), top)]
-    assert label_confidence(labels, forced) == pytest.approx(0.0001 / (0.0001 + 2 * 0.02))
+    assert label_confidence(labels, forced) == pytest.approx(0.0001 / (0.0001 + 2 * 0.0001))
+    sure = [TokenLogprob("l", math.log(0.0001), (TopLogprob("This", math.log(0.9)), TopLogprob("l", math.log(0.0001))))]
+    assert label_confidence(labels, sure) == pytest.approx(1 / 3)
+    assert label_confidence(labels, [step("l", l=1.0)]) == 1.0  # nothing is left for the others
     # Where every label is listed nothing is added, and a start that two labels share is listed for both.
     shared = [step("pay", pay=0.6, l=0.3, te=0.1)]
     assert label_confidence((*labels, "payroll"), shared) is not None

@@ -2,7 +2,7 @@
 size fits in memory."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,21 +14,24 @@ from concertino.errors import InvalidRequest
 from concertino.template import TEXT, FieldsProblem, names, text_of
 
 LONGEST_LINE = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
-class Line(Struct):
-    """What is read of a line; other fields are left alone."""
+class Row(Struct, frozen=True):
+    """A line that is not blank: its text, or what is wrong with it. `line` counts from 1."""
 
-    text: str
+    line: int
+    text: str | InvalidRequest
+    id: str | int | None = None
+    """What the row itself calls its `id`, where that is text or a whole number."""
 
 
 class Batch(Struct, frozen=True):
-    """Some texts in order, and what is wrong with the line after them, if anything. `consumed` counts bytes."""
+    """Some rows in order. `consumed` counts bytes."""
 
-    texts: list[str]
-    numbers: list[int]
+    rows: list[Row]
     consumed: int
-    problem: InvalidRequest | None = None
 
 
 @contextmanager
@@ -42,43 +45,39 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_batches(file: BinaryIO, name: str, size: int, template: str = TEXT) -> Iterator[Batch]:
-    """Batches of up to `size` texts, each what `template` makes of a line. Reading ends after a batch with a problem.
-    Blank lines are passed over.
+    """Batches of up to `size` rows, each with what `template` makes of its line. Blank lines are passed over.
 
     Lines end at a newline byte and nowhere else: texts may hold U+2028 and its like.
     """
-    read = _reader(template)
-    texts: list[str] = []
-    numbers: list[int] = []
+    rows: list[Row] = []
     number = consumed = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
         consumed += len(line)
-        if not line.strip():
-            continue
-        try:
-            if len(line) > LONGEST_LINE:
-                raise ValueError(f"it is longer than {LONGEST_LINE // 1024 // 1024} MiB")
-            texts.append(read(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line))
-        except (msgspec.DecodeError, ValueError, FieldsProblem) as error:
-            said = f"{name}, line {number}: {error}. {_wanted(template)}"
-            yield Batch(texts, numbers, consumed, InvalidRequest(said, param="text"))
-            return
-        numbers.append(number)
-        if len(texts) == size:
-            yield Batch(texts, numbers, consumed)
-            texts, numbers, consumed = [], [], 0
-    if texts:
-        yield Batch(texts, numbers, consumed)
+        too_long = len(line) > LONGEST_LINE
+        while too_long and not line.endswith(b"\n") and (line := file.readline(LONGEST_LINE)):
+            consumed += len(line)
+        if too_long or line.strip():
+            rows.append(_row(line, number, too_long, name, template))
+        if len(rows) == size:
+            yield Batch(rows, consumed)
+            rows, consumed = [], 0
+    if rows or consumed:
+        yield Batch(rows, consumed)
 
 
-def _reader(template: str) -> Callable[[bytes], str]:
-    """A line -> its text."""
-    if template == TEXT:
-        plain = msgspec.json.Decoder(Line)
-        return lambda line: plain.decode(line).text
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    return lambda line: text_of(decoder.decode(line), template)
+def _row(line: bytes, number: int, too_long: bool, name: str, template: str) -> Row:
+    known: str | int | None = None
+    try:
+        if too_long:
+            raise ValueError(f"it is longer than {LONGEST_LINE // 1024 // 1024} MiB")
+        fields = _FIELDS.decode(line.removeprefix(_BOM) if number == 1 else line)
+        found = fields.get("id")
+        known = found if isinstance(found, str | int) and not isinstance(found, bool) else None
+        return Row(number, text_of(fields, template), known)
+    except (msgspec.DecodeError, ValueError, FieldsProblem) as error:
+        said = f"{name}, line {number}: {error}. {_wanted(template)}"
+        return Row(number, InvalidRequest(said, param="text"), known)
 
 
 def _wanted(template: str) -> str:

@@ -36,7 +36,8 @@ def route(
     """Say who would answer, how sure the router is, and why. Nothing is run, and no model is needed.
 
     With --jsonl, each line of FILE (- for stdin) holds an object with a "text", and each line of the output is the
-    Decision for it, in order. A text that policy refuses has an "error" in its place, and the exit status says so.
+    Decision for it, in order. A line without a text, or with one that policy refuses, has an "error" in its place, and
+    the exit status says so.
 
     \b
     Examples:
@@ -68,15 +69,17 @@ def _route_lines(decider: "Decider", path: Path) -> None:
     refused = 0
     with jsonl.opened(path) as file, asyncio.Runner() as runner:
         for batch in jsonl.read_batches(file, jsonl.name_of(path), _BATCH):
-            for number, found in zip(batch.numbers, runner.run(_decide(decider, batch.texts)), strict=True):
+            texts = [row.text for row in batch.rows if isinstance(row.text, str)]
+            decided = iter(runner.run(_decide(decider, texts)))
+            for row in batch.rows:
+                found = next(decided) if isinstance(row.text, str) else row.text
                 if isinstance(found, ConcertinoError):
-                    output.say(f"{jsonl.name_of(path)}, line {number}: {found.message}")
+                    where = f"{jsonl.name_of(path)}, line {row.line}: " if found is not row.text else ""
+                    output.say(f"{where}{found.message}")
                     output.print_json(found.to_wire())
                     first_error, refused = first_error or found, refused + 1
                 else:
                     output.print_json(msgspec.to_builtins(found))
-            if batch.problem:
-                raise batch.problem
     if first_error is not None:
         output.say(f"{refused} of the texts have an error in place of a decision.")
         raise typer.Exit(output.exit_code(first_error))

@@ -1,7 +1,7 @@
 """A skill as a generation: the prompt, the constraint on the answer, and what its log-probabilities say."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from concertino.backends.base import Capability, Generation
@@ -78,9 +78,9 @@ def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> f
     """Probability of the label that was generated, among the labels.
 
     At each step the token's probability is divided by that of all tokens that could still lead to a label, so the
-    product is the label's probability under the constrained model. A label that none of the listed tokens leads to may
-    be as likely as the least of them, and is counted so: a model that would rather say something else than any label
-    is not sure of the one that it was made to say. None without log-probabilities. It is not calibrated by itself; a
+    product is the label's probability under the constrained model. A label that none of the listed tokens leads to is
+    counted for the most that it may have: a model that would rather say something else than any label is not sure of
+    the one that it was made to say. None without log-probabilities. It is not calibrated by itself; a
     threshold on it is fitted on held-out data.
     """
     if not tokens:
@@ -94,12 +94,7 @@ def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> f
             rival.token: rival.logprob for rival in step.top if rival.token and _leads(labels, prefix + rival.token)
         }
         allowed[step.token] = step.logprob
-        unlisted = sum(
-            label.startswith(prefix) and not any(label.startswith(prefix + token) for token in allowed)
-            for label in labels
-        )
-        least = min((rival.logprob for rival in step.top), default=-math.inf)
-        total += step.logprob - _log_sum([*allowed.values(), *[least] * unlisted])
+        total += step.logprob - math.log(_mass(allowed.values()) + _unlisted(labels, prefix, step, allowed))
         prefix += step.token
         if len(reachable) == 1:
             break
@@ -110,10 +105,19 @@ def _leads(labels: Sequence[str], prefix: str) -> bool:
     return any(label.startswith(prefix) for label in labels)
 
 
-def _log_sum(values: Any) -> float:
-    listed = list(values)
-    top = max(listed)
-    return float(top + math.log(math.fsum(math.exp(value - top) for value in listed)))
+def _unlisted(labels: Sequence[str], prefix: str, step: TokenLogprob, allowed: Mapping[str, float]) -> float:
+    """The most that labels to which no listed token leads may have: each no more than the least of the listed, nor than
+    the token that was chosen before them, and all together no more than those leave."""
+    count = sum(
+        label.startswith(prefix) and not any(label.startswith(prefix + token) for token in allowed) for label in labels
+    )
+    listed = {rival.token: rival.logprob for rival in step.top} | {step.token: step.logprob}
+    least = math.exp(min(listed.values()))
+    return min(count * least, max(0.0, 1.0 - _mass(listed.values()))) if step.top else 0.0
+
+
+def _mass(logprobs: Iterable[float]) -> float:
+    return math.fsum(math.exp(value) for value in logprobs)
 
 
 def _schema_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
