@@ -41,6 +41,8 @@ and documented in docs/errors.md; `message` says what is wrong and what to do.
 
 from typing import Any, ClassVar
 
+from concertino.types import Verdict
+
 
 class ConcertinoError(Exception):
     """The root. `param` names the field or key at fault, where there is one."""
@@ -87,9 +89,15 @@ class Unauthenticated(ConcertinoError):
 
 
 class PolicyRefused(ConcertinoError):
+    """`verdict` is what was refused by, for the audit log."""
+
     status = 403
     type = "permission_error"
     code = "policy_refused"
+
+    def __init__(self, message: str, verdict: Verdict | None = None, *, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.verdict = verdict
 
 
 class NotFound(ConcertinoError):

@@ -101,9 +101,37 @@ async def test_a_request_that_never_ended_is_shown_as_unfinished(tmp_path: Path)
     assert reader.verify().unfinished == 1
 
 
-@pytest.mark.parametrize("statement", ["UPDATE records SET kind = 'end'", "DELETE FROM records"])
-async def test_the_database_itself_refuses_change(tmp_path: Path, statement: str) -> None:
+async def test_the_model_asked_for_is_in_clear_only_where_it_is_a_name_of_the_team(tmp_path: Path) -> None:
+    log, names = AuditLog(tmp_path / "audit.db"), frozenset({"legal", "legal/clause-type"})
+    for model in ("legal/clause-type", "legal/other", "Jane Doe"):
+        await log.begin(Begin(model, Principal(), model, b"", names=names))
+    log.close()
+    said = [entry.begin["model"] for entry in AuditReader(tmp_path / "audit.db").tail()]
+    assert said[0] == "legal/clause-type"
+    assert all(model.startswith("hmac-sha256:") for model in said[1:])
+
+
+REPLACING = "INTO records SELECT {}, {}, {}, body, hash FROM records WHERE seq = 1"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE records SET kind = 'end'",
+        "UPDATE OR REPLACE records SET seq = 2 WHERE seq = 1",
+        "DELETE FROM records",
+        "INSERT OR REPLACE " + REPLACING.format("2", "'other'", "kind"),
+        "REPLACE " + REPLACING.format("99", "request_id", "'end'"),
+        "INSERT " + REPLACING.format("2", "'other'", "kind") + " ON CONFLICT DO UPDATE SET kind = 'begin'",
+    ],
+)
+@pytest.mark.parametrize("made", ["now", "before there was a trigger for it"])
+async def test_the_database_itself_refuses_change(tmp_path: Path, statement: str, made: str) -> None:
     await write(tmp_path / "audit.db", "req_1")
+    if made != "now":
+        with sqlite3.connect(tmp_path / "audit.db") as connection:
+            connection.execute("DROP TRIGGER IF EXISTS records_no_replace")
+        await write(tmp_path / "audit.db", "req_2")
     with (
         sqlite3.connect(tmp_path / "audit.db") as connection,
         pytest.raises(sqlite3.IntegrityError, match="append-only"),

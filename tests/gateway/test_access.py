@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from concertino.audit.read import AuditReader
 from concertino.gateway.app import ROUTES
 from concertino.gateway.call import Access
 from concertino.storage.database import open_database
@@ -57,3 +58,18 @@ def test_a_good_key_is_its_tenant_s_and_no_more(running: Gateway) -> None:
     other = httpx.post(f"{running.url}/v1/chat/completions", json=body | {"model": "legal"}, headers=headers)
     assert (other.status_code, other.json()["error"]["code"]) == (403, "policy_refused")
     assert "Tenant acme" in other.json()["error"]["message"]
+    begin = AuditReader(running.home / "audit.db").show(other.headers["x-request-id"]).begin
+    assert (begin["model"], begin["decision"]) == ("legal", None)
+    assert begin["verdict"]["eligible"] == ["general", "code"]
+    assert "Tenant acme" in begin["verdict"]["excluded"]["legal"]
+
+
+def test_a_wrong_key_leaves_a_line_that_does_not_have_it(running: Gateway, revoked: str) -> None:
+    ids = []
+    for secret in ("ck_wrong_but_secret", revoked):
+        response = httpx.get(f"{running.url}/v1/models/code", headers={"Authorization": f"Bearer {secret}"})
+        ids.append(response.headers["x-request-id"])
+    said = (running.home.parent / "gateway.log").read_text()
+    assert f"request {ids[0]} to /v1/models/{{model:path}} was refused: This API key is not known" in said
+    assert f"request {ids[1]} to /v1/models/{{model:path}} was refused: This API key was revoked" in said
+    assert "ck_wrong_but_secret" not in said and revoked not in said

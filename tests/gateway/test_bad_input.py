@@ -65,6 +65,8 @@ def chat(running: Gateway, body: Any) -> httpx.Response:
         ),
         ({"messages": HELLO, "model": "nobody"}, 404, "model_not_found", "model", "GET /v1/models"),
         ({"messages": HELLO, "model": "legal/nothing"}, 404, "model_not_found", "model", "Did you mean"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}]}, 400, "invalid_request", "messages", "role 'user'"),
+        ({"messages": HELLO, "concertino": 0}, 400, "invalid_request", "concertino", "object"),
         ({"messages": HELLO, "concertino": {"x": 1}}, 400, "invalid_request", "concertino", "unknown field"),
         (
             {"messages": [{"role": "user", "content": "word " * 6000}]},
@@ -105,6 +107,7 @@ def test_a_body_that_dribbles_in_is_cut_off(running: Gateway) -> None:
 def test_paths_and_methods_that_are_not_there(running: Gateway) -> None:
     missing = httpx.get(f"{running.url}/v2/chat")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert missing.headers["x-request-id"]
     wrong = httpx.get(f"{running.url}/v1/chat/completions")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
 

@@ -39,7 +39,7 @@ def test_an_escalated_answer_names_who_gave_it(tmp_path: Path) -> None:
             check=True,
             timeout=60,
         )
-        assert json.loads(done.stdout) == {"output": "no"} | told
+        assert json.loads(done.stdout) == {"line": 1, "output": "no"} | told
 
 
 def test_a_version_s_weights_show_in_the_fingerprint(tmp_path: Path) -> None:

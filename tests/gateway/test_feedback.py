@@ -62,6 +62,8 @@ def test_another_tenants_request_is_unknown(running: Gateway, asked: str) -> Non
         ({"id": "ID", "right": True, "why": "x"}, 400), ({"id": "chatcmpl-unknown", "right": True}, 404),
         ({"id": "chatcmpl", "right": True}, 404), ([], 400),
         ({"id": "ID", "right": True, "specialist": "medical"}, 400),
+        ({"id": "x", "specialist": [1]}, 400), ({"id": "x", "specialist": {"a": 1}}, 400),
+        ({"id": "x", "specialist": True}, 400),
     ],
 )  # fmt: skip
 def test_what_cannot_be_stored_is_refused_with_a_sentence(

@@ -69,7 +69,8 @@ def test_a_second_signal_cuts_what_is_in_flight_and_records_it(tmp_path: Path) -
     assert "data: [DONE]" not in asking.lines
     assert json.loads(asking.lines[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
     entry = AuditReader(tmp_path / "home" / "audit.db").tail(1)[0]
-    assert entry.outcome == "cancelled"
+    assert entry.end is not None
+    assert (entry.outcome, entry.end["error_code"]) == ("cancelled", "shutting_down")
     assert "Traceback" not in (tmp_path / "gateway.log").read_text()
 
 

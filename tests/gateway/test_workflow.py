@@ -1,6 +1,7 @@
 """Compound requests over HTTP: the plan, the parts, the progress, through the official client."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -88,6 +89,20 @@ def test_a_whole_answer_tells_its_parts(client: openai.OpenAI, running: Gateway)
     assert answer.usage.completion_tokens == sum(part["usage"]["completion_tokens"] for part in own["parts"])
     assert (answer.choices[0].message.content or "").endswith("Answered: 1 by legal, 2 by code, 3 by medical.")
     assert AuditReader(running.home / "audit.db").show(answer.id).outcome == "completed"
+
+
+def test_who_answers_in_place_of_an_unreachable_specialist_is_told(tmp_path: Path) -> None:
+    team = echo_team(home=str(tmp_path / "home"))
+    team["backends"]["gone"] = {"type": "http", "options": {"base_url": "http://127.0.0.1:9/v1"}}
+    next(card for card in team["specialists"] if card["name"] == "legal")["backend"] = "gone"
+    with gateway(team, tmp_path) as up:
+        body = {"model": "auto", "messages": [{"role": "user", "content": THREE}]}
+        answer = httpx.post(f"{up.url}/v1/chat/completions", json=body)
+    instead = "Part 1: legal could not be reached, so general answers."
+    assert answer.headers["x-concertino-parts"] == "general, code, medical"
+    assert answer.headers["x-concertino-reason"].endswith(instead)
+    assert answer.json()["choices"][0]["message"]["content"].endswith(instead)
+    assert answer.json()["concertino"]["parts"][0]["specialist"] == "general"
 
 
 def test_a_streamed_answer_is_the_same_with_progress_that_clients_pass_over(client: openai.OpenAI) -> None:

@@ -1,8 +1,11 @@
 """The way of a request: what is recorded, what falls back, what never happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -12,14 +15,23 @@ from concertino.audit.read import AuditReader
 from concertino.backends.base import BackendContext, Generation
 from concertino.backends.echo import EchoBackend
 from concertino.config import Settings
-from concertino.errors import AuditUnavailable, BackendError, BackendUnavailable, PolicyRefused
-from concertino.orchestrator.decider import Decider, specialist_facts
+from concertino.errors import (
+    AuditUnavailable,
+    BackendError,
+    BackendUnavailable,
+    Overloaded,
+    PolicyRefused,
+    UnknownModel,
+)
+from concertino.orchestrator import recording
+from concertino.orchestrator.decider import LOCAL, Decider, specialist_facts
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.service import Service
 from concertino.policy.rules import Policy
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
-from concertino.types import Chunk, Message, Ranking, Request, Role
+from concertino.types import Chunk, Message, Outcome, Ranking, Request, Role
+from tests.orchestrator.workflows import THREE, make_service
 from tests.teams import echo_team
 
 HEALTH = "Patient Jane Doe, born 12 March 1961, MRN 4711-0815, was diagnosed with diabetes."
@@ -88,6 +100,14 @@ def asked(text: str, model: str = "auto") -> Request:
     return Request((Message(Role.USER, text),), model=model)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While inside, another process is writing to the log."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
 def records(tmp_path: Path) -> AuditReader:
     return AuditReader(tmp_path / "audit.db")
 
@@ -128,7 +148,6 @@ async def test_a_reader_who_leaves_early_is_recorded_as_cancelled_with_what_was_
     assert entry.outcome == "cancelled"
     assert entry.end is not None
     assert entry.end["usage"]["completion_tokens"] == 2
-    assert service.in_flight == 0
 
 
 async def test_a_cancelled_task_is_recorded_too(make: Make, tmp_path: Path) -> None:
@@ -198,4 +217,166 @@ async def test_a_batch_keeps_its_order_and_stops_at_the_first_error(make: Make) 
     assert [answer.text for answer in answers] == [f"text {n}" for n in range(20)]
     with pytest.raises(PolicyRefused):
         await service.answer_many([asked("fine"), asked(HEALTH, "code")])
+
+
+async def test_a_refusal_has_its_verdict_and_the_model_that_was_asked_for(make: Make, tmp_path: Path) -> None:
+    service = make()
+    with pytest.raises(PolicyRefused):
+        await service.answer(asked(HEALTH, "legal/overruling"), request_id="a-skill")
+    with pytest.raises(PolicyRefused):
+        await service.embed("echo-embedding", [HEALTH], LOCAL, "texts")
+    for name, model in (("a-skill", "legal/overruling"), ("texts", "echo-embedding")):
+        begin = records(tmp_path).show(name).begin
+        assert (begin["model"], begin["decision"]) == (model, None)
+        assert begin["verdict"]["eligible"] == ["medical"]
+        assert begin["verdict"]["facts"]["health_data"]
+    with pytest.raises(UnknownModel):
+        await service.answer(asked("hello", "Jane Doe's lawyer"), request_id="free-text")
+    assert records(tmp_path).show("free-text").begin["model"].startswith("hmac-sha256:")
+
+
+Way = Callable[[Service], Coroutine[Any, Any, Any]]
+WAYS: dict[str, Way] = {
+    "an answer": lambda service: service.answer(asked("hello"), request_id="late"),
+    "a refusal": lambda service: service.answer(asked(HEALTH, "code"), request_id="late"),
+    "embeddings": lambda service: service.embed("echo-embedding", ["hello"], LOCAL, "late"),
+    "a plan": lambda service: service.plan(asked(THREE), request_id="late"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_request_cancelled_while_its_first_record_is_written_is_closed(tmp_path: Path, way: str) -> None:
+    service = make_service(tmp_path, [], workflow={"planner": "model"})
+    await service.answer(asked("makes the file"))
+    with locked(tmp_path / "audit.db"):
+        task = asyncio.ensure_future(WAYS[way](service))
+        await asyncio.sleep(0.5)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await service.close()
+    assert records(tmp_path).show("late").outcome == "cancelled"
+    assert records(tmp_path).verify().unfinished == 0
+
+
+async def test_a_request_cancelled_at_any_moment_is_closed(make: Make, tmp_path: Path) -> None:
+    service = make()
+    for number in range(60):
+        task = asyncio.ensure_future(service.answer(asked("a b c"), request_id=f"r{number}"))
+        await asyncio.sleep(number * 0.0003)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await service.audit.close()
+    assert records(tmp_path).verify().records > 0
+    assert records(tmp_path).verify().unfinished == 0
+
+
+async def test_a_request_cancelled_again_while_it_is_closed_is_on_record(make: Make, tmp_path: Path) -> None:
+    class Clinging(Breaking):
+        """Takes its time to stop."""
+
+        async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
+            try:
+                yield Chunk(text="x")
+            finally:
+                await asyncio.sleep(0.5)
+
+    service = make(broken={"code": Clinging()})
+
+    async def read_slowly() -> None:
+        async with service.answering(asked("hello"), request_id="r") as run:
+            async for _ in run.chunks():
+                await asyncio.sleep(10)
+
+    task = asyncio.ensure_future(read_slowly())
+    for _ in range(2):
+        await asyncio.sleep(0.2)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await service.audit.close()
+    assert records(tmp_path).show("r").outcome == "cancelled"
+
+
+async def test_a_closing_record_waits_for_a_log_that_is_locked(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make()
+    async with service.answering(asked("one two"), request_id="r") as run:
+        async for _ in run.chunks():
+            pass
+        stack = ExitStack()
+        stack.enter_context(locked(tmp_path / "audit.db"))
+    assert records(tmp_path).show("r").outcome == "unfinished"
+    assert not service.audit.healthy
+    stack.close()
+    await service.audit.close()
+    assert records(tmp_path).show("r").outcome == "completed"
+    assert service.audit.healthy
+    assert not caplog.records
+
+
+async def test_a_closing_record_that_cannot_be_written_in_the_end_is_told_once(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_TRIED_FOR_S", 1.0)
+    service = make()
+    await service.answer(asked("makes the file"))
+    with locked(tmp_path / "audit.db"):
+        await service.audit.end("r", Outcome.COMPLETED, "", 1.0)
+        await asyncio.sleep(4)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The closing record of request r was not written: The audit log {tmp_path / 'audit.db'} cannot be written: "
+        "database is locked. Free or mend its disk; it is tried again with the next request."
+    ]
+
+
+async def test_a_disk_that_answers_too_late_leaves_no_open_record(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_PATIENCE_S", 0.3)
+    service = make()
+    await service.answer(asked("makes the file"))
+    with locked(tmp_path / "audit.db"), pytest.raises(AuditUnavailable, match="did not answer within"):
+        await service.answer(asked("hello"), request_id="r")
+    await service.audit.close()
+    entry = records(tmp_path).show("r")
+    assert entry.end is not None
+    assert (entry.outcome, entry.end["error_code"]) == ("refused", "audit_unavailable")
+
+
+async def test_what_is_taken_on_counts_at_once_and_no_more_than_may(make: Make, tmp_path: Path) -> None:
+    service = make()
+    most = service.settings.gateway.max_in_flight
+    work = [service.take_on(f"r{number}", lambda: asyncio.sleep(0.1)) for number in range(most)]
+    assert (service.in_flight, service.idle.is_set()) == (most, False)
+    with pytest.raises(Overloaded):
+        service.take_on("one-more", lambda: asyncio.sleep(0))
+    await asyncio.gather(*work)
+    await service.idle.wait()
     assert service.in_flight == 0
+
+
+@pytest.mark.parametrize("code", ["backend_timeout", None])
+async def test_a_request_that_is_stopped_here_says_why_and_one_that_hung_up_does_not(
+    make: Make, tmp_path: Path, code: str | None
+) -> None:
+    service = make(broken={"code": Breaking(after=1000)})
+
+    async def read_slowly() -> None:
+        async with service.answering(asked("a b c"), request_id="r") as run:
+            async for _ in run.chunks():
+                await asyncio.sleep(10)
+
+    work = service.take_on("r", read_slowly)
+    await asyncio.sleep(0.2)
+    if code is None:
+        work.cancel()
+    else:
+        service.stop("r", code)
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    entry = records(tmp_path).show("r")
+    assert entry.end is not None
+    assert (entry.outcome, entry.end["error_code"]) == ("cancelled", code)

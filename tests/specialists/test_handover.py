@@ -1,12 +1,12 @@
 """What the next specialist is given of a conversation that others began."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from concertino.config import Settings, SpecialistCard
-from concertino.specialists.handover import exchanges, left_out, marked, shortened
+from concertino.specialists.handover import exchanges, fitting, left_out, marked, shortened
 from concertino.specialists.pool import Pool, Target
 from concertino.specialists.prompts import generation_for
 from concertino.types import FunctionCall, Message, Request, Role, ToolCall
@@ -63,6 +63,40 @@ def test_a_long_history_is_shortened_from_its_beginning_with_a_note() -> None:
     assert kept[0].text == f"Be brief.\n({gone} earlier exchanges of this conversation left out for length.)"
     assert kept[1].role is Role.USER
     assert kept[-1].text == "Why?"
+
+
+def as_qwen_counts(messages: Sequence[Message], tokens_per_character: float) -> float:
+    """With five tokens of ChatML around a message."""
+    return sum(5 + len(message.text) * tokens_per_character for message in messages)
+
+
+CHINESE = "请解释一下合同中赔偿条款的含义，以及违约责任如何承担。" * 3
+DENSE = "x[i]=a[j]*(b&0xff)^(c<<3);for(;;){if(!p->q)break;p=p->n;}++k;"
+
+
+@pytest.mark.parametrize(
+    ("count", "question", "answer", "tokens_per_character"),
+    [
+        (85, CHINESE[:75], CHINESE[:75], 16 / 27),  # Qwen 2.5 reads 27 characters of it as 16 tokens
+        (100, DENSE, DENSE, 35 / 61),  # and 61 of this as 35
+        (3000, "ok", "no", 1 / 2),
+    ],
+    ids=["Chinese", "dense code", "tiny turns"],
+)
+def test_a_history_that_is_no_english_prose_is_shortened_until_it_fits(
+    count: int, question: str, answer: str, tokens_per_character: float
+) -> None:
+    messages = [turn for _ in range(count) for turn in (user(question), assistant(answer))] + [user("Why?")]
+    kept = shortened(messages, left_out(messages, card()))
+    assert as_qwen_counts(messages, tokens_per_character) > 4096
+    assert as_qwen_counts(kept, tokens_per_character) + 20 <= 4096 - 100
+    assert as_qwen_counts(kept, tokens_per_character) > 4096 / 5, "it is no more than it must"
+
+
+def test_what_tools_take_is_left_free() -> None:
+    messages = tuple(long_talk(40))
+    tool = {"type": "function", "function": {"name": "f", "description": "word " * 1500}}
+    assert fitting(Request(messages), card(4096)) < fitting(Request(messages, tools=(tool,)), card(4096))
 
 
 def test_the_kept_part_begins_at_the_same_place_for_many_turns() -> None:

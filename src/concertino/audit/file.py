@@ -22,7 +22,12 @@ CREATE TRIGGER IF NOT EXISTS records_no_update BEFORE UPDATE ON records
     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records
     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS records_no_replace BEFORE INSERT ON records
+    WHEN EXISTS (SELECT 1 FROM records WHERE seq = NEW.seq)
+        OR EXISTS (SELECT 1 FROM records WHERE request_id = NEW.request_id AND kind = NEW.kind)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 """
+"""INSERT OR REPLACE removes rows without asking a trigger for DELETE, unless a pragma of the connection says so."""
 _BUSY_S = 2.0
 """How long to wait for another process that is appending."""
 

@@ -46,16 +46,13 @@ class AuditLog:
     """Append-only, hash-chained, durable when a call returns.
 
     `path` is the SQLite file; several processes may append to one. `key_path` defaults to `audit.key` beside it.
-    `patience_s` bounds the wait for a disk that does not answer.
+    A disk that does not answer is waited for; whoever cannot wait must not forget that the record may come later.
     """
 
-    def __init__(
-        self, path: Path, *, key_path: Path | None = None, keep_text: bool = False, patience_s: float = 5.0
-    ) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, key_path: Path | None = None, keep_text: bool = False) -> None:
+        self.path = path
         self._key_path = key_path or path.parent / KEY_NAME
         self._keep_text = keep_text
-        self._patience_s = patience_s
         self._encoder: Encoder | None = None
         self._file = AppendFile(path)
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(_QUEUE)
@@ -101,15 +98,9 @@ class AuditLog:
                 self._queue.put_nowait(waiting)
             except queue.Full:
                 raise AuditUnavailable(
-                    f"{_QUEUE} records wait for the audit log {self._path}. Its disk is too slow; ask again later."
+                    f"{_QUEUE} records wait for the audit log {self.path}. Its disk is too slow; ask again later."
                 ) from None
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await waiting.future
-        except TimeoutError:
-            raise AuditUnavailable(
-                f"The disk of the audit log {self._path} did not answer within {self._patience_s:g} s. Check the disk."
-            ) from None
+        await waiting.future
 
     def _write(self) -> None:
         """The writer thread: a batch, a commit, the news."""
@@ -147,7 +138,7 @@ class AuditLog:
         except Exception as error:
             # Whatever it was, the thread must live to try again, and those who wait must hear of it.
             failure = AuditUnavailable(
-                f"The audit log {self._path} cannot be written: {error}. Free or mend its disk; it is tried again with "
+                f"The audit log {self.path} cannot be written: {error}. Free or mend its disk; it is tried again with "
                 "the next request."
             )
         else:

@@ -36,6 +36,8 @@ class Begin(Struct, frozen=True):
     verdict: Verdict | None = None
     model_hashes: dict[str, str] = field(default_factory=dict)
     """Model or adapter name -> SHA-256 of its bytes."""
+    names: frozenset[str] = frozenset()
+    """What `model` may be at this team: only such a name is stored in clear."""
     time: float = field(default_factory=time.time)
 
 
@@ -128,6 +130,8 @@ class Encoder:
 
     def _model(self, record: Begin, verdict: Verdict | None) -> str:
         """The model asked for, in clear only where it is a name of the team: the field is free text to a caller."""
+        if record.model in record.names:
+            return record.model
         known = {"auto", "auto:cheap", "auto:best"}
         known |= {*(verdict.eligible if verdict else ()), *(verdict.excluded if verdict else ())}
         name, _, skill = record.model.partition("/")

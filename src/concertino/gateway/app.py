@@ -17,8 +17,8 @@ from concertino.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    Overloaded,
     ShuttingDown,
+    Unauthenticated,
 )
 from concertino.gateway import feedback, openai, operations
 from concertino.gateway.call import Access, Call, Handler, Reply
@@ -52,8 +52,11 @@ class ClientGone(Exception):
 class Endpoint:
     """One route: authenticate, bound, read, handle, and turn every error into its wire shape."""
 
-    def __init__(self, method: str, handler: Handler, access: Access, service: Service, keys: Authenticator) -> None:
+    def __init__(
+        self, method: str, path: str, handler: Handler, access: Access, service: Service, keys: Authenticator
+    ) -> None:
         self.method = method
+        self.path = path
         self.handler = handler
         self.access = access
         self.service = service
@@ -67,6 +70,9 @@ class Endpoint:
         except ClientGone:
             return
         except ConcertinoError as error:
+            if isinstance(error, Unauthenticated):
+                # Its message never holds what was presented.
+                log.warning("request %s to %s was refused: %s", request_id, self.path, error.message)
             self.service.metrics.errors.labels(error.code).inc()
             await sender.error(error)
         except Exception:
@@ -84,25 +90,26 @@ class Endpoint:
             raise MethodNotAllowed(f"{scope['path']} takes {self.method}, not {scope['method']}.")
         settings = self.service.settings.gateway
         body = await _read_body(receive, headers, settings.body_limit_bytes) if self.method == "POST" else b""
-        if self.method == "POST" and self.service.draining:
-            raise ShuttingDown("The gateway is shutting down. Send the request to another, or try again in a moment.")
-        if self.method == "POST" and self.service.in_flight >= settings.max_in_flight:
-            raise Overloaded(f"{settings.max_in_flight} requests are being answered. Try again in a second.")
         call = Call(self.service, self.keys, principal, request_id, body, scope["path"], sender, headers)
-        work = asyncio.ensure_future(self._handle(call))
+        if self.method == "POST":
+            work = self.service.take_on(request_id, lambda: self._handle(call))
+        else:
+            work = asyncio.ensure_future(self._handle(call))
         gone = asyncio.ensure_future(_until_disconnect(receive))
-        self.service.work.add(work)
-        work.add_done_callback(self.service.work.discard)
         try:
             await asyncio.wait({work, gone}, timeout=settings.request_timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if work.cancelled():
                 raise ShuttingDown("The gateway shut down before the answer was complete. Send the request again.")
             if work.done():
                 return work.result()
-            work.cancel()
+            hung_up = gone.done()
+            if self.method == "POST" and not hung_up:
+                self.service.stop(request_id, BackendTimeout.code)
+            else:
+                work.cancel()
             with suppress(asyncio.CancelledError, ConcertinoError):
                 await work
-            if gone.done():
+            if hung_up:
                 raise ClientGone
             raise BackendTimeout(
                 f"The answer took more than {settings.request_timeout_s:g} s and was stopped. "
@@ -193,12 +200,14 @@ class _NotFoundApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         paths = ", ".join(dict.fromkeys(path.replace(":path", "") for _, path, _, _ in ROUTES))
         error = NotFound(f"There is nothing at {scope['path'][:200]!r}. Paths: {paths}.")
-        await Reply.json(error.to_wire(), error.status).send(send)
+        await Reply.json(error.to_wire(), error.status).send(_Sender(send, new_request_id()))
 
 
 def create_app(service: Service, keys: Authenticator) -> Starlette:
     """The application for a composed service. Who makes the service starts and closes it."""
-    routes = [Route(path, Endpoint(method, handler, access, service, keys)) for method, path, handler, access in ROUTES]
+    routes = [
+        Route(path, Endpoint(method, path, handler, access, service, keys)) for method, path, handler, access in ROUTES
+    ]
     app = Starlette(routes=routes)
     app.router.default = _NotFoundApp()
     app.router.redirect_slashes = False

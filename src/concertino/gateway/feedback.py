@@ -24,7 +24,8 @@ async def feedback(call: Call) -> Reply:
     request_id, right, specialist = raw.get("id"), raw.get("right"), raw.get("specialist")
     if not isinstance(request_id, str) or not 0 < len(request_id) <= 64:
         raise InvalidRequest("'id' must be the id of a request, as its answer had it.", param="id")
-    if specialist is not None and specialist not in {one.card.name for one in call.service.pool}:
+    names = {one.card.name for one in call.service.pool}
+    if specialist is not None and (not isinstance(specialist, str) or specialist not in names):
         raise InvalidRequest(f"No specialist {str(specialist)[:64]!r}. GET /v1/models lists them.", param="specialist")
     if not isinstance(right, bool | None) or (right is None and specialist is None):
         raise InvalidRequest("Send 'right' as true or false, or 'specialist' with the right one's name.", param="right")

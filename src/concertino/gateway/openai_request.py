@@ -1,6 +1,7 @@
 """The OpenAI chat and embeddings bodies -> our own nouns. What cannot be honoured is refused in words."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from concertino.errors import InvalidRequest, UnsupportedParameter
-from concertino.types import ContentPart, Limits, Message, Request, Role, Sampling
+from concertino.types import ContentPart, Limits, Message, Request, Role, Sampling, ToolCall
 
 _IGNORED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
@@ -33,6 +34,11 @@ _LIMIT_HEADERS = {
     "max_cost": b"x-concertino-max-cost",
 }
 """For clients that cannot add a field to the body."""
+
+
+_CALL_ID = re.compile(r"[A-Za-z0-9_.:|/+=-]{1,256}")
+"""OpenAI makes `call_...`, vLLM `chatcmpl-tool-...`, Mistral nine letters and digits, Kimi `functions.NAME:0`; clients
+of OpenAI's Responses join two by a bar, and proxies append base64. None has a blank."""
 
 
 class StreamOptions(Struct, frozen=True):
@@ -71,7 +77,7 @@ class ChatBody(Struct, frozen=True):
     response_format: dict[str, Any] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    concertino: OwnOptions = OwnOptions()
+    concertino: OwnOptions | None = None
 
 
 class Chat(Struct, frozen=True):
@@ -92,22 +98,22 @@ def parse_chat(raw: dict[str, Any]) -> Chat:
         if raw.get(name) not in (None, [], {}, True if name == "parallel_tool_calls" else None):
             raise UnsupportedParameter(f"{name!r} is not supported. {advice}", param=name)
     body = _convert(raw, ChatBody)
-    sampling = _sampling(body)
+    sampling, own, tools = _sampling(body), body.concertino or OwnOptions(), _tools(body.tools)
     request = Request(
         messages=_messages(body.messages),
         model=body.model or "auto",
         sampling=sampling,
-        tools=_tools(body.tools),
-        tool_choice=body.tool_choice,
+        tools=tools,
+        tool_choice=_tool_choice(body.tool_choice, tools),
         response_format=_response_format(body.response_format),
-        limits=_limits(body),
+        limits=_limits(own, bool(body.stream)),
         extra={name: raw[name] for name in raw.keys() - _KNOWN - _IGNORED - _REFUSED.keys()},
     )
     return Chat(
         request=request,
         stream=bool(body.stream),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
-        show_decision=body.concertino.decision,
+        show_decision=own.decision,
     )
 
 
@@ -163,7 +169,7 @@ def _sampling(body: ChatBody) -> Sampling:
 
 def with_limits(raw: dict[str, Any], headers: Mapping[bytes, str]) -> dict[str, Any]:
     """The body with the limits that its headers set; what the body itself says counts more. Raises InvalidRequest."""
-    own = raw.get("concertino", {})
+    own = {} if raw.get("concertino") is None else raw["concertino"]
     given: dict[str, float] = {}
     for name, header in _LIMIT_HEADERS.items():
         if (text := headers.get(header)) is None:
@@ -178,13 +184,12 @@ def with_limits(raw: dict[str, Any], headers: Mapping[bytes, str]) -> dict[str, 
     return {**raw, "concertino": {**given, **own}}
 
 
-def _limits(body: ChatBody) -> Limits:
-    own = body.concertino
+def _limits(own: OwnOptions, stream: bool) -> Limits:
     for name in ("max_latency_ms", "max_cost"):
         _within(f"concertino.{name}", getattr(own, name), 0, 1e9)
     if own.max_latency_ms is None and own.max_cost is None:
         return Limits()
-    return Limits(own.max_latency_ms, own.max_cost, first_token=bool(body.stream))
+    return Limits(own.max_latency_ms, own.max_cost, first_token=stream)
 
 
 def _or_unset(value: Any) -> Any | UnsetType:
@@ -213,27 +218,91 @@ def _messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         if message.role is Role.TOOL and not message.tool_call_id:
             raise InvalidRequest(f"{where} is a tool's answer without tool_call_id.", param=f"{where}.tool_call_id")
     if not any(message.text.strip() for message in messages if message.role is not Role.ASSISTANT):
-        raise InvalidRequest("All messages are empty. Say something.", param="messages")
-    # One shape for every engine: content as a string.
-    return tuple(
-        msgspec.structs.replace(message, content=message.text) if isinstance(message.content, tuple) else message
-        for message in messages
-    )
+        if any(message.text.strip() for message in messages):
+            raise InvalidRequest(
+                "All messages are the assistant's. Add one of role 'user' to answer.", param="messages"
+            )
+        raise InvalidRequest("All messages are empty. Say something in a message of role 'user'.", param="messages")
+    return tuple(_in_one_shape(message, f"messages[{place}]") for place, message in enumerate(messages))
+
+
+def _in_one_shape(message: Message, where: str) -> Message:
+    """As every engine reads it: content as a string, arguments of calls as a JSON object."""
+    if message.tool_call_id is not None:
+        _check_call_id(message.tool_call_id, f"{where}.tool_call_id")
+    changes: dict[str, Any] = {}
+    if isinstance(message.content, tuple):
+        changes["content"] = message.text
+    if message.tool_calls:
+        calls = enumerate(message.tool_calls)
+        changes["tool_calls"] = tuple(_tool_call(call, f"{where}.tool_calls[{place}]") for place, call in calls)
+    return msgspec.structs.replace(message, **changes) if changes else message
+
+
+def _tool_call(call: ToolCall, where: str) -> ToolCall:
+    _check_call_id(call.id, f"{where}.id")
+    if call.type != "function":
+        raise InvalidRequest(f"{where}.type is {call.type[:40]!r}, but must be 'function'.", param=f"{where}.type")
+    if call.function.arguments.strip() in ("", "null"):  # what some clients send for a function without arguments
+        return msgspec.structs.replace(call, function=msgspec.structs.replace(call.function, arguments="{}"))
+    at = f"{where}.function.arguments"
+    try:
+        given = msgspec.json.decode(call.function.arguments)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidRequest(
+            f"{at} is not valid JSON: {error}. Correct it, or leave the call out.", param=at
+        ) from error
+    if not isinstance(given, dict):
+        raise InvalidRequest(f"{at} must be a JSON object as a string, such as '{{\"a\": 1}}'.", param=at)
+    return call
+
+
+def _check_call_id(given: str, where: str) -> None:
+    if not _CALL_ID.fullmatch(given):
+        raise InvalidRequest(
+            f"{where} must be the call's id: 1 to 256 letters, digits and signs of '_-.:|/+=', no blanks.", param=where
+        )
 
 
 def _tools(tools: tuple[dict[str, Any], ...] | None) -> tuple[dict[str, Any], ...]:
-    for place, tool in enumerate(tools or ()):
-        function = tool.get("function")
-        if (
-            tool.get("type") != "function"
-            or not isinstance(function, dict)
-            or not isinstance(function.get("name"), str)
-        ):
-            raise InvalidRequest(
-                f"tools[{place}] must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}.",
-                param=f"tools[{place}]",
-            )
-    return tuple(tools or ())
+    return tuple(_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools or ()))
+
+
+def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
+    """The tool without fields that are null, which engines take for values of a wrong type."""
+    function = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise InvalidRequest(
+            f"{where} must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}.", param=where
+        )
+    function = {name: value for name, value in function.items() if value is not None}
+    for name, kind, said in (("description", str, "a string"), ("parameters", dict, "a JSON schema, an object")):
+        if not isinstance(function.get(name, kind()), kind):
+            at = f"{where}.function.{name}"
+            raise InvalidRequest(f"{at} must be {said}. Correct it, or leave it out.", param=at)
+    return {name: value for name, value in tool.items() if value is not None} | {"function": function}
+
+
+def _tool_choice(chosen: str | dict[str, Any] | None, tools: tuple[dict[str, Any], ...]) -> str | dict[str, Any] | None:
+    names = [tool["function"]["name"] for tool in tools]
+    if chosen in (None, "none", "auto") or (chosen == "required" and tools):
+        return chosen
+    if chosen == "required":
+        raise InvalidRequest("'tool_choice' is 'required', but there are no 'tools'. Send some.", param="tool_choice")
+    function = chosen.get("function") if isinstance(chosen, dict) and chosen.get("type") == "function" else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
+        raise InvalidRequest(
+            "'tool_choice' must be 'none', 'auto', 'required' or "
+            "{'type': 'function', 'function': {'name': ...}} with the name of one of 'tools'.",
+            param="tool_choice",
+        )
+    if name not in names:
+        there = ", ".join(names)[:300] or "none"
+        raise InvalidRequest(
+            f"'tool_choice' names {name[:80]!r}, which is not among 'tools': {there}.", param="tool_choice"
+        )
+    return chosen
 
 
 def _response_format(chosen: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -3,13 +3,13 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from concertino.backends.base import Backend
 from concertino.config import EmbeddingCard, Settings
-from concertino.errors import ConcertinoError, PolicyRefused, UnknownModel
+from concertino.errors import ConcertinoError, Overloaded, PolicyRefused, ShuttingDown, UnknownModel
 from concertino.orchestrator import costs
 from concertino.orchestrator.attempt import Attempt, timed
 from concertino.orchestrator.budgets import Budgets
@@ -23,7 +23,7 @@ from concertino.orchestrator.workflow import Workflow
 from concertino.specialists.pool import Pool, close_all
 from concertino.storage.budgets import Cost
 from concertino.telemetry.metrics import Metrics
-from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role
+from concertino.types import Answer, Decision, Embeddings, Message, Outcome, Principal, Request, Role, Verdict
 
 _BATCH_WIDTH = 8
 
@@ -67,12 +67,13 @@ class Service:
         """Backends of those pools that serve nobody else."""
         self._closing: set[asyncio.Future[None]] = set()
         self.created = int(time.time())
-        self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
         self.draining = False
-        self.work: set[asyncio.Future[None]] = set()
-        """Answers that a server is giving; whoever makes one adds it."""
+        self._work: dict[str, asyncio.Future[None]] = {}
+        """Requests that a server is answering, by id."""
+        self._stopped: dict[str, str] = {}
+        """Code of the error that is told where one of them is stopped here; a client that hangs up is told none."""
         self._starting: asyncio.Future[None] | None = None
         metrics.in_flight.set_function(lambda: self.in_flight)
 
@@ -124,11 +125,45 @@ class Service:
             if pool is not self.pool:
                 self._close_unused()
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests a server is answering."""
+        return len(self._work)
+
+    def take_on(self, request_id: str, answer: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Future[None]":
+        """Begin to answer a request for a server; until that is over it is in flight, and a shutdown waits for it.
+
+        Checked and counted with no await between, so that of many at once no more pass than may. Raises ShuttingDown,
+        Overloaded.
+        """
+        most = self.settings.gateway.max_in_flight
+        if self.draining:
+            raise ShuttingDown("The gateway is shutting down. Send the request to another, or try again in a moment.")
+        if self.in_flight >= most:
+            raise Overloaded(f"{most} requests are being answered. Try again in a second.")
+        work = self._work[request_id] = asyncio.ensure_future(answer())
+        self.idle.clear()
+        work.add_done_callback(lambda _: self._over(request_id))
+        return work
+
+    def _over(self, request_id: str) -> None:
+        del self._work[request_id]
+        self._stopped.pop(request_id, None)
+        if not self._work:
+            self.idle.set()
+
+    def stop(self, request_id: str, code: str) -> None:
+        """Cancel a request that was taken on; its closing record has the code of the error that its client is told."""
+        if (work := self._work.get(request_id)) is not None:
+            self._stopped[request_id] = code
+            work.cancel()
+
     async def stop_work(self) -> None:
-        """Cancel the requests that are still being answered, and wait until each has its closing record."""
-        for task in self.work:
-            task.cancel()
-        await asyncio.gather(*self.work, return_exceptions=True)
+        """Stop the requests that are still being answered, and wait for their ends."""
+        work = list(self._work.values())
+        for request_id in list(self._work):
+            self.stop(request_id, ShuttingDown.code)
+        await asyncio.gather(*work, return_exceptions=True)
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -183,48 +218,46 @@ class Service:
                 await self._record_refusal(request, principal, request_id, error, started)
                 raise
             async with self.budgets.settling(reserved, run.spending):
-                await self.audit.begin(request_id, principal, request, run.decision, run.model_hashes)
-                with self._counted():
-                    outcome, code = Outcome.FAILED, ConcertinoError.code
+                await self._begin(request_id, principal, request, run.decision, run.model_hashes)
+                outcome, code = Outcome.FAILED, ConcertinoError.code
+                try:
+                    await self.start()
+                    if isinstance(run, Run):
+                        run.target = await self._grounder.ground(run.target, request, run.decision, pool)
+                    await run.open()
+                    yield run
+                    outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
+                except (asyncio.CancelledError, GeneratorExit):
+                    outcome, code = Outcome.CANCELLED, self._stopped.get(request_id, "")
+                    raise
+                except ConcertinoError as error:
+                    code = error.code
+                    raise
+                finally:
                     try:
-                        await self.start()
-                        if isinstance(run, Run):
-                            run.target = await self._grounder.ground(run.target, request, run.decision, pool)
-                        await run.open()
-                        yield run
-                        outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""
-                    except (asyncio.CancelledError, GeneratorExit):
-                        outcome, code = Outcome.CANCELLED, ""
-                        raise
-                    except ConcertinoError as error:
-                        code = error.code
-                        raise
-                    finally:
                         await run.close()
-                        self.metrics.count_parts(run.answer().parts)
-                        self.metrics.count(
-                            run.decision, outcome, run.usage, time.monotonic() - started, run.first_token_s
-                        )
-                        if outcome is Outcome.COMPLETED and isinstance(run, Run) and run.decision.skill is None:
-                            decider.speeds.observe(
-                                run.answered_by,
-                                run.first_token_s,
-                                time.monotonic() - started,
-                                run.usage.completion_tokens,
-                            )
+                    finally:  # cancelled again while it closes, it is on record all the same
+                        self._measure(decider, run, outcome, time.monotonic() - started)
                         await self.audit.end(request_id, outcome, code, time.monotonic() - started, run)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """While inside, the request is in flight: it counts against the limit, and a shutdown waits for it."""
-        self.in_flight += 1
-        self.idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self.idle.set()
+    def _measure(self, decider: Decider, run: Run | Workflow, outcome: Outcome, duration_s: float) -> None:
+        self.metrics.count_parts(run.answer().parts)
+        self.metrics.count(run.decision, outcome, run.usage, duration_s, run.first_token_s)
+        if outcome is Outcome.COMPLETED and isinstance(run, Run) and run.decision.skill is None:
+            decider.speeds.observe(run.answered_by, run.first_token_s, duration_s, run.usage.completion_tokens)
+
+    async def _begin(
+        self,
+        request_id: str,
+        principal: Principal,
+        request: Request,
+        decision: Decision | None,
+        model_hashes: dict[str, str],
+        verdict: Verdict | None = None,
+    ) -> None:
+        """The first record, as `Recorder.begin` has it."""
+        names = frozenset([*self.pool.names(), *(card.model for card in self.settings.embeddings)])
+        await self.audit.begin(request_id, principal, request, decision, model_hashes, verdict, names)
 
     async def plan(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Decision:
         """The Decision with the plan that would be carried out; `plan` is None where one specialist would answer.
@@ -241,13 +274,10 @@ class Service:
                 return decision
             default = self.settings.router.default
             async with self.budgets.settling(reserved, attempt.spending):
-                await self.audit.begin(
-                    request_id, principal, request, decision, {default: pool.get(default).model_hash}
-                )
-                with self._counted():
-                    async with self._recorded_end(request_id, started):
-                        await self.start()
-                        return (await planner(decision)).decision
+                await self._begin(request_id, principal, request, decision, {default: pool.get(default).model_hash})
+                async with self._recorded_end(request_id, started):
+                    await self.start()
+                    return (await planner(decision)).decision
 
     @asynccontextmanager
     async def _recorded_end(self, request_id: str, started: float) -> AsyncIterator[None]:
@@ -257,7 +287,7 @@ class Service:
             yield
             outcome, code = Outcome.COMPLETED, ""
         except asyncio.CancelledError:
-            outcome, code = Outcome.CANCELLED, ""
+            outcome, code = Outcome.CANCELLED, self._stopped.get(request_id, "")
             raise
         except ConcertinoError as error:
             code = error.code
@@ -269,7 +299,8 @@ class Service:
         self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float
     ) -> None:
         self.metrics.refused(error.code)
-        await self.audit.begin(request_id, principal, request, None, {})
+        verdict = error.verdict if isinstance(error, PolicyRefused) else None
+        await self._begin(request_id, principal, request, None, {}, verdict)
         await self.audit.end(request_id, Outcome.REFUSED, error.code, time.monotonic() - started)
 
     async def answer(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Answer:
@@ -308,8 +339,8 @@ class Service:
             await self._record_refusal(request, principal, request_id, error, started)
             raise
         async with self.budgets.settling(reserved, spending):
-            await self.audit.begin(request_id, principal, request, None, {model: card.backend})
-            with self._held() as (pool, _), self._counted():
+            await self._begin(request_id, principal, request, None, {model: card.backend})
+            with self._held() as (pool, _):
                 async with self._recorded_end(request_id, started):
                     await self.start()
                     made = await pool.backends[card.backend].embed(model, texts)
@@ -326,6 +357,7 @@ class Service:
             raise PolicyRefused(
                 f"The texts hold health data, and {card.model} is not tagged {self.settings.policy.phi_tag}. "
                 "Remove the personal data, or have the operator tag it.",
+                verdict,
                 param="input",
             )
         return card

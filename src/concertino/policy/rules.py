@@ -87,7 +87,7 @@ class Policy:
         """The refusal for a verdict with nobody eligible: why each specialist was excluded, and what to do."""
         why = " ".join(f"{name}: {reason}" for name, reason in verdict.excluded.items())
         return PolicyRefused(
-            f"No specialist may see this request. {why or 'The team is empty.'} {self._remedy(verdict)}"
+            f"No specialist may see this request. {why or 'The team is empty.'} {self._remedy(verdict)}", verdict
         )
 
     def check(self, verdict: Verdict, specialist: str) -> None:
@@ -97,7 +97,7 @@ class Policy:
         reason = verdict.excluded.get(specialist, "It is not in the team.")
         others = f" Eligible: {', '.join(verdict.eligible)}." if verdict.eligible else ""
         raise PolicyRefused(
-            f"{specialist} may not see this request. {reason} {self._remedy(verdict)}{others}", param="model"
+            f"{specialist} may not see this request. {reason} {self._remedy(verdict)}{others}", verdict, param="model"
         )
 
     async def _detect(self, text: str) -> list[_Found]:

@@ -16,6 +16,10 @@ from concertino.types import Message, Request, Role
 # CPython orders combining marks by insertion sort, so one long run of them costs quadratic time with the interpreter
 # lock held. Normalising in short pieces bounds that; compatibility mappings do not cross the border of a piece.
 _PIECE = 256
+_OF_CALLS = frozenset({"call", "contact", "function", "message", "messages", "text", "tool"})
+"""Words that stand in the ids of tool calls; before the digits of one they would read like a cue for a telephone."""
+_LONGEST_CUE = 200
+"""Characters of a key that are repeated before each value."""
 
 
 class _Table(dict[int, str | None]):
@@ -75,10 +79,26 @@ def _message_lines(message: Message) -> Iterator[str]:
     if isinstance(message.content, tuple) and len(message.content) > 1:
         # A word cut in two by content parts is whole again for a model that reads them side by side.
         yield "".join(part.text or "" for part in message.content)
+    for part in message.content if isinstance(message.content, tuple) else ():
+        if part.type != "text":
+            yield part.type
+    if message.tool_call_id:
+        yield from _readings(message.tool_call_id)
     for call in message.tool_calls or ():
+        yield from _readings(call.id)
+        if call.type != "function":
+            yield call.type
         yield call.function.name
         yield call.function.arguments
         yield from _decoded(call.function.arguments)
+
+
+def _readings(call_id: str) -> Iterator[str]:
+    """An id as it is, and the words that somebody may have joined in it."""
+    yield call_id
+    words = [word for word in re.split(r"[\W_]+", call_id) if word and word.lower() not in _OF_CALLS]
+    if len(words) > 1:
+        yield " ".join(words)
 
 
 def _decoded(arguments: str) -> Iterator[str]:
@@ -99,17 +119,19 @@ def _flatten(value: Any, *, keyed: bool) -> Iterator[str]:
         if isinstance(item, dict):
             for inner, content in reversed(item.items()):
                 stack.append((_words(str(inner)), content))
-                if not keyed:
-                    stack.append(("", str(inner)))
+                # What will not stand before a value is read by itself.
+                alone = content is None or isinstance(content, bool | dict | list | tuple)
+                if not keyed or alone or len(str(inner)) > _LONGEST_CUE:
+                    stack.append(("", _words(str(inner), None) if keyed else str(inner)))
         elif isinstance(item, list | tuple):
             stack.extend((key, content) for content in reversed(item))
         elif item is not None and not isinstance(item, bool):
             yield f"{key}: {item}" if keyed and key else str(item)
 
 
-def _words(key: str) -> str:
+def _words(key: str, longest: int | None = _LONGEST_CUE) -> str:
     """`patientName` and `patient_name` read as `patient Name` and `patient name`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key[:200]).replace("_", " ")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key[:longest]).replace("_", " ")
 
 
 def windows(text: str, size: int = 65_536, overlap: int = 512) -> Iterator[tuple[int, int]]:
