@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from concertino.errors import ConfigurationError
+from concertino.router.cues import cues
 from concertino.router.encoder import Encoder
 from concertino.router.manifest import Manifest, load_manifest
+from concertino.router.wrapping import lone_question, question_in
 from concertino.types import Message, Ranking, Role
 
 SHIPPED = Path(__file__).with_name("weights")
@@ -20,6 +22,12 @@ EARLIER_TURNS = 2
 FALLBACK = "general"
 END_CONFIDENCE = 0.8
 """A long text that reads like no domain as a whole belongs to the one that an end of it is so sure of."""
+
+CORE_SHARE = 0.7
+"""Of a question's own reading, where it is wrapped in a prompt template; the rest is that of the whole."""
+
+_SUBJECT = 0.75
+"""The cue `new` of a question with three content words: it says what it is about, whatever its pronouns refer to."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -72,6 +80,34 @@ class LinearRouter:
         """Calibrated probabilities, `[texts, classes]`, classes in the manifest's order."""
         if not texts:
             return np.empty((0, len(self.manifest.classes)))
+        rows = self.whole(texts)
+        wrapped = {place: core for place, text in enumerate(texts) if (core := question_in(text))}
+        lone = {
+            place: core for place, text in enumerate(texts) if place not in wrapped and (core := lone_question(text))
+        }
+        cores = wrapped | lone
+        for (place, core), own in zip(cores.items(), self.whole(list(cores.values())) if cores else (), strict=True):
+            if self._stands_alone(core, own, rows[place], place in wrapped):
+                rows[place] = (1 - CORE_SHARE) * rows[place] + CORE_SHARE * own
+        return rows
+
+    def _stands_alone(self, core: str, own: np.ndarray, whole: np.ndarray, wrapped: bool) -> bool:
+        """Whether a question counts by its own reading, without what is around it.
+
+        It does where it is sure of a specialist's domain, unless it refers to what the whole is as sure of ("does it
+        renew?"); and where it is nobody's and all that a template wraps.
+        """
+        said = cues(core, ())
+        leans = bool(said["refers"]) and said["new"] < _SUBJECT
+        if self._names_a_specialist(own):
+            return not leans or not self._names_a_specialist(whole)
+        return wrapped and not leans and not said["empty"]
+
+    def _names_a_specialist(self, row: np.ndarray) -> bool:
+        return self.manifest.classes[row.argmax()] != FALLBACK and bool(row.max() >= self.threshold)
+
+    def whole(self, texts: Sequence[str]) -> np.ndarray:
+        """The same of the texts as they stand, whatever they wrap."""
         return np.stack([self._combine(views) for views in self._encoder.encode_many(texts)])
 
     def _combine(self, views: np.ndarray) -> np.ndarray:
@@ -80,7 +116,7 @@ class LinearRouter:
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         whole, *ends = powers / powers.sum(axis=1, keepdims=True)
         classes = self.manifest.classes
-        if not ends or (classes[whole.argmax()] != FALLBACK and whole.max() >= self.threshold):
+        if not ends or self._names_a_specialist(whole):
             return np.asarray(whole)
         domains = [place for place, name in enumerate(classes) if name != FALLBACK]
         end = max(ends, key=lambda row: float(row[domains].max()))
