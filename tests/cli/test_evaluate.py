@@ -72,3 +72,18 @@ def test_a_base_and_a_run_do_not_go_together(concertino: Command, tmp_path: Path
     done = concertino("evaluate", "zoo.yaml", "--out", "x")
     assert done.returncode == 2
     assert "only for --base" in done.stderr
+
+
+def test_the_configuration_can_be_named_after_the_command(concertino: Command, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    for arguments in (("evaluate", "zoo.yaml"), ("audit", "verify")):
+        for option in ("-c", "--config"):
+            done = concertino(*arguments, option, "nowhere.yaml")
+            assert done.returncode == 3 and "nowhere.yaml" in done.stderr
+
+
+def test_too_few_rows_to_show_a_gain_are_said_before_the_first(concertino: Command, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    write_run(tmp_path / "runs/zoo/animal", write_dataset(tmp_path / "datasets/zoo/animal"))
+    assert "Only 19 rows" in concertino("evaluate", "zoo.yaml", "--rows", "19").stderr
+    assert "Only" not in concertino("evaluate", "zoo.yaml", "--rows", "20").stderr

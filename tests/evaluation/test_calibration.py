@@ -72,7 +72,7 @@ def test_where_nothing_can_be_shown_there_is_no_threshold() -> None:
 def test_too_few_rows_promise_nothing_however_right_they_are() -> None:
     perfect = Scores(np.full(58, 0.99), np.ones(58, bool))
     assert fit_threshold(perfect, None, 0.05, 1.0).abstention is Abstention.UNPROVEN
-    assert fit_threshold(Scores(np.full(59, 0.99), np.ones(59, bool)), None, 0.05, 1.0).threshold == 0.0
+    assert fit_threshold(Scores(np.full(59, 0.99), np.ones(59, bool)), None, 0.05, 1.0).threshold == 0.5
 
 
 def test_the_search_goes_down_an_order_that_was_fixed_and_stops_at_the_first_failure() -> None:
@@ -82,6 +82,62 @@ def test_the_search_goes_down_an_order_that_was_fixed_and_stops_at_the_first_fai
     found = fit_threshold(Scores(confidence, right), None, 0.05, 1.0)
     assert found.threshold == 0.56
     assert found.tested == GRID.index(0.55) - GRID.index(0.9) + 1
+
+
+def sure(confidence: np.ndarray, errors: int = 0) -> Scores:
+    """Answers of these confidences, of which the least sure are wrong."""
+    right = np.ones(len(confidence), bool)
+    right[np.argsort(confidence)[:errors]] = False
+    return Scores(confidence, right)
+
+
+@pytest.mark.parametrize(
+    ("least", "expected"), [(0.9, 0.5), (0.304, 0.3), (0.005, 0.01)], ids=["sure", "unsure", "hardly sure"]
+)
+def test_a_skill_without_errors_still_has_a_threshold(least: float, expected: float) -> None:
+    """Down to 0.00 everything passes: what all but 1 % of the rows reach is set, from 0.01 to 0.5."""
+    rows = sure(np.append(np.full(200, 0.95), np.full(20, least)))
+    found = fit_threshold(rows, None, 0.05, 1.0)
+    assert (found.abstention, found.threshold) == (Abstention.FITTED, expected)
+    assert found.tested == GRID.index(0.0) - GRID.index(0.9) + 1
+    assert f"Passed down to 0.00, and raised to {expected:.2f}" in found.note
+
+
+def test_figures_are_those_at_the_threshold_that_is_set() -> None:
+    """One wrong answer at 0.2, which the raised threshold leaves out."""
+    rows = sure(np.append(np.full(199, 0.9), 0.2), errors=1)
+    found = fit_threshold(rows, None, 0.05, 1.0)
+    assert (found.threshold, found.coverage, found.risk) == (0.5, 0.995, 0.0)
+    assert found.risk_bound is not None and found.risk_bound < 0.02
+    assert found.base_risk == 0.005
+
+
+def test_a_threshold_is_never_raised_above_where_the_search_began() -> None:
+    """By the dev part it begins at 0.1; above that nothing was tested."""
+    dev, rows = sure(np.full(200, 0.1)), sure(np.full(200, 0.4))
+    assert fit_threshold(rows, dev, 0.05, 1.0).threshold == 0.1
+
+
+def test_an_estimate_has_a_floor_too() -> None:
+    few = sure(np.linspace(0.7, 0.99, 40))
+    found = fit_threshold(few, None, 0.05, 1.0)
+    assert (found.abstention, found.threshold) == (Abstention.UNPROVEN, 0.5)
+
+
+def test_the_promise_is_kept_by_raised_thresholds_too() -> None:
+    """Nearly all are right: the search often ends low, and 1 in 20 calibration parts may break the promise."""
+    draw = np.random.default_rng(7)
+
+    def world(rows: int) -> Scores:
+        confidence = 0.3 + 0.7 * draw.random(rows)
+        return Scores(confidence, draw.random(rows) < 0.94 + 0.05 * confidence)
+
+    large = world(100_000)
+    found = [fit_threshold(world(400), None, 0.05, 1.0).threshold for _ in range(200)]
+    fitted = [threshold for threshold in found if threshold is not None]
+    assert len(fitted) > 100 and min(fitted) >= 0.3
+    broken = [threshold for threshold in fitted if (~large.right[large.confidence >= threshold]).mean() > 0.05]
+    assert len(broken) <= 200 * 0.05 + 8
 
 
 def test_answers_are_given_at_the_threshold_itself() -> None:
@@ -100,6 +156,31 @@ def test_an_overconfident_model_is_given_the_temperature_that_it_lacks() -> None
     scores = [dict(zip(labels, row.tolist(), strict=True)) for row in normal]
     assert temperature_for(scores, truths, 1.0) == pytest.approx(2.5, rel=0.08)
     assert temperature_for(scores, truths, 2.0) == pytest.approx(5.0, rel=0.08)  # written at 2: logits are twice these
+
+
+def log_chances(logits: np.ndarray, labels: str) -> list[dict[str, float]]:
+    normal = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return [dict(zip(labels, row.tolist(), strict=True)) for row in normal]
+
+
+@pytest.mark.parametrize("labels", ["ab", "abcdefgh"])
+def test_rows_that_are_all_right_do_not_make_a_skill_certain(labels: str) -> None:
+    """Of 60 right answers one more may be wrong: 1 in 62 is what is left to the others."""
+    draw = np.random.default_rng(8)
+    logits = draw.normal(size=(60, len(labels)))
+    truth = logits.argmax(1)
+    logits[np.arange(60), truth] += 2.0
+    scores, truths = log_chances(logits, labels), [(labels[place],) for place in truth]
+    found = temperature_for(scores, truths, 1.0)
+    assert 0.5 <= found < 2
+    chances = np.exp(logits / found)
+    assert 0.9 < (chances.max(1) / chances.sum(1)).mean() < 0.99
+    assert temperature_for(scores[:5], truths[:5], 1.0) > found  # fewer rows, less sure
+
+
+def test_logits_are_at_most_doubled_however_many_rows_are_right() -> None:
+    logits = np.tile([1.0, 0.0], (100_000, 1))
+    assert temperature_for(log_chances(logits, "ab"), [("a",)] * 100_000, 1.0) == pytest.approx(0.5)
 
 
 def test_the_temperature_and_the_threshold_share_no_group() -> None:

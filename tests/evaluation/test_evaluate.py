@@ -1,6 +1,7 @@
 """One evaluation from end to end, with engines that echo; and what is refused."""
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from concertino.evaluation import embedding, generalist, specialist
 from concertino.evaluation import evaluate as evaluation
 from concertino.evaluation.checks import normalised
 from concertino.evaluation.evaluate import Options, evaluate, sample
+from concertino.evaluation.metrics import RiskCoverage
+from concertino.evaluation.page import document
+from concertino.evaluation.plots import risk_and_coverage
 from concertino.evaluation.results import Abstention, EvaluationReport, Kind, read_report
 from concertino.models import Store
 from concertino.models.adapters import read_adapter, write_manifest
@@ -127,7 +131,7 @@ def test_the_page_stands_alone_and_the_markdown_says_the_same(tmp_path: Path) ->
 def test_a_threshold_keeps_its_promise_or_is_said_to_be_infeasible(tmp_path: Path) -> None:
     report = run(tmp_path, baselines=False, generalist=False)
     assert report.calibration.abstention is Abstention.FITTED
-    assert report.calibration.threshold == 0.0  # the echo is always certain, and always right on this part
+    assert report.calibration.threshold == 0.5  # the echo is always certain, and always right on this part
     content = write_dataset(tmp_path / "hard/data", calibration=animal_rows("calibration", 120, wrong_every=3))
     write_run(tmp_path / "hard/run", content)
     report = run(tmp_path / "hard", baselines=False, generalist=False)
@@ -157,6 +161,60 @@ def test_choosing_on_dev_does_not_look_at_test(tmp_path: Path) -> None:
     report = run(tmp_path, part="dev", generalist=False, baselines=False)
     assert (report.part, report.rows) == ("dev", 60)
     assert not (tmp_path / "run/evaluation/looked.json").exists()
+
+
+def written(folder: Path) -> dict[str, tuple[str, int]]:
+    """Name of each report of a run -> part and rows."""
+    found = {path.name: read(path) for path in (folder / "run/evaluation").glob("evaluation*.json")}
+    return {name: (report.part, report.rows) for name, report in found.items()}
+
+
+def read(path: Path) -> EvaluationReport:
+    return msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
+
+
+@pytest.mark.usefixtures("echoing")
+def test_a_report_of_less_lies_beside_the_full_one(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    run(tmp_path, generalist=False)
+    folder = tmp_path / "run/evaluation"
+    full = {name: (folder / name).read_bytes() for name in ("evaluation.json", "report.md", "predictions.jsonl")}
+    said: list[str] = []
+    run(tmp_path, part="dev", generalist=False, baselines=False)
+    run(tmp_path, said, rows=30, generalist=False)
+    assert written(tmp_path) == {
+        "evaluation.json": ("test", 60),
+        "evaluation-dev.json": ("dev", 60),
+        "evaluation-partial.json": ("test", 30),
+    }
+    assert any("evaluation.json is of more rows or runners, so it stays" in line for line in said)
+    run(tmp_path, generalist=False, baselines=False)  # all rows, and fewer runners
+    assert written(tmp_path)["evaluation-partial.json"] == ("test", 60)
+    assert {name: (folder / name).read_bytes() for name in full} == full
+    assert "the part dev" in (folder / "report-dev.md").read_text("utf-8")
+    assert all((folder / name).exists() for name in ("report-dev.html", "report-partial.html", "predictions-dev.jsonl"))
+
+
+@pytest.mark.usefixtures("echoing")
+def test_a_report_takes_the_place_of_one_that_is_less_or_of_another_adapter(tmp_path: Path) -> None:
+    run(tmp_path, rows=30, generalist=False, baselines=False)
+    assert written(tmp_path) == {"evaluation.json": ("test", 30)}  # nothing fuller is there
+    run(tmp_path, generalist=False, baselines=False)
+    assert written(tmp_path) == {"evaluation.json": ("test", 60)}
+    manifest = read_adapter(tmp_path / "run/adapter")
+    (tmp_path / "run/adapter/adapter.gguf").write_bytes(b"GGUF of another training")
+    write_manifest(tmp_path / "run/adapter", manifest)
+    run(tmp_path, rows=30, generalist=False, baselines=False)
+    assert written(tmp_path) == {"evaluation.json": ("test", 30)}
+
+
+def test_no_other_runner_has_the_specialist_s_colour() -> None:
+    curve = RiskCoverage([0.5, 1.0], [0.0, 0.1], 0.05)
+    names = ["specialist", "untuned base", "TF-IDF", "embedding kNN", "generalist"]
+    for shown, expected in ((names, ["s0", "s1", "s2", "s3", "s4"]), (names[1:3], ["s1", "s2"])):
+        drawn = risk_and_coverage(dict.fromkeys(shown, curve), 0.05, None)
+        assert re.findall(r'class="line (s\d)"', drawn) == expected
+    assert all(f".s{number}{{stroke:" in document("", []) for number in range(5))
 
 
 @pytest.mark.usefixtures("echoing")

@@ -20,12 +20,13 @@ TEST_ROWS = 80
 class Finished:
     """A recipe, a dataset and an evaluated run in a folder of their own."""
 
-    def __init__(self, folder: Path, weights: bytes = b"weights", **recipe: Any) -> None:
+    def __init__(self, folder: Path, weights: bytes = b"weights", name: str = NAME, **recipe: Any) -> None:
+        self.name = name
         self.recipe, self.dataset, self.run = folder / "recipe.yaml", folder / "dataset", folder / "runs" / "first"
         for path in (self.dataset, self.run / "adapter", self.run / "evaluation"):
             path.mkdir(parents=True)
         about: dict[str, Any] = {
-            "name": NAME,
+            "name": self.name,
             "description": "What a clause is about.",
             "instruction": "Say which. {labels}",
             "data": {"sources": [{"path": "clauses.jsonl", "label": "label"}]},
@@ -57,7 +58,8 @@ class Finished:
         given = {"train": self.rows("train", 40), "test": self.rows("test", TEST_ROWS)} | parts
         infos = {Part(name): write_rows(self.dataset / f"{name}.jsonl", rows) for name, rows in given.items()}
         source = SourceInfo("clauses.jsonl", "a" * 64, 1000, 120, "CC-BY-4.0", "a public set of clauses")
-        write_dataset(self.dataset, DatasetManifest(NAME, "r" * 64, "2026-01-01T00:00:00+00:00", infos, {}, (source,)))
+        manifest = DatasetManifest(self.name, "r" * 64, "2026-01-01T00:00:00+00:00", infos, {}, (source,))
+        write_dataset(self.dataset, manifest)
         (self.dataset / "datasheet.md").write_text("# Data sheet\n", "utf-8")
 
     def write_adapter(self, weights: bytes, **changes: Any) -> None:
@@ -70,7 +72,7 @@ class Finished:
     def write_training(self, **changes: Any) -> None:
         adapter = msgspec.json.decode((self.run / "adapter" / MANIFEST).read_bytes())
         record = {
-            "name": NAME,
+            "name": self.name,
             "recipe_digest": load_recipe(self.recipe).digest,
             "dataset": self.content,
             **{name: adapter[name] for name in ("engine", "base", "base_sha256")},
@@ -90,7 +92,14 @@ class Finished:
         path = self.run / "evaluation" / "predictions.jsonl"
         path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
-    def evaluate(self, over_generalist: float = 0.3, over_classical: float = 0.05, **changes: Any) -> None:
+    def evaluate(
+        self,
+        over_generalist: float = 0.3,
+        over_classical: float = 0.05,
+        p: float | None = 0.01,
+        paired: int = TEST_ROWS,
+        **changes: Any,
+    ) -> None:
         def runner(name: str, kind: str, value: float) -> dict[str, Any]:
             return {
                 "name": name,
@@ -103,10 +112,10 @@ class Finished:
 
         def comparison(name: str, difference: float, cpu_ratio: float | None) -> dict[str, Any]:
             bounds = {"lower": difference - 0.04, "upper": difference + 0.04}
-            return {"name": name, "rows": 80, "difference": difference, "cpu_ratio": cpu_ratio, "p": 0.01} | bounds
+            return {"name": name, "rows": paired, "difference": difference, "cpu_ratio": cpu_ratio, "p": p} | bounds
 
         report = {
-            "name": NAME,
+            "name": self.name,
             "part": "test",
             "metric": "accuracy",
             "recipe_digest": load_recipe(self.recipe).digest,

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from concertino.config import Settings, SkillCard, build, load
 from concertino.models.catalogue import load_catalogue
-from concertino.registry import Registry, lay_over, overlay
+from concertino.registry import Registry, known_skills, lay_over, overlay, serving
 from concertino.registry.registry import write_version
 from tests.registry.versions import SKILL, files, registry_team, version
 
@@ -132,3 +132,27 @@ def test_a_shipped_version_serves_the_built_in_team_alone_and_lies_under_a_promo
     assert first_label(built_in) == "shipped"
     registry.retire(SKILL)
     assert first_label(built_in) == "yes"
+
+
+def test_what_serves_is_told_with_its_folder_shipped_or_promoted(
+    settings: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    place = tmp_path / "shipped"
+    shipped(place, "shipped")
+    built_in = structs.replace(load(), home=str(tmp_path / "home"))
+
+    def folder(team: Settings, name: str = SKILL) -> Path | None:
+        found = serving(team, name, place)
+        return found.folder if found else None
+
+    assert folder(built_in) == place / SKILL and folder(settings) is None
+    first = registry.promote(version("a"), files("a"))
+    second = registry.promote(version("b"), files("b"))
+    assert folder(built_in) == folder(settings) == registry.folder(SKILL, second.version)
+    (registry.folder(SKILL, second.version) / "MODEL_CARD.md").unlink()
+    assert folder(built_in) == registry.folder(SKILL, first.version)  # damaged, so the one before serves
+    registry.retire(SKILL)
+    assert folder(built_in) is None
+    registry.promote(version("a", "tax/fresh"), files("a"))
+    assert folder(settings, "tax/fresh") is not None  # it would serve, if the team had a specialist tax
+    assert {SKILL, "tax/fresh", "legal/clause"} & set(known_skills(settings, place)) == {SKILL, "tax/fresh"}

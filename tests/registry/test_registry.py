@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from concertino.config import build
-from concertino.errors import RegistryCorrupt, UnknownVersion
+from concertino.errors import PromotionRefused, RegistryCorrupt, UnknownVersion
 from concertino.registry import Registry, overlay, read_version
 from concertino.registry.overlay import SHIPPED
 from concertino.registry.registry import UNREGISTERED
@@ -81,6 +81,69 @@ def test_a_version_can_be_named_to_come_back(registry: Registry) -> None:
     with pytest.raises(UnknownVersion, match="No version begins with 'zz'"):
         registry.rollback(SKILL, to="zz")
     assert second[:12] in registry.versions(SKILL)
+
+
+def test_rolling_back_to_what_serves_changes_nothing_and_the_next_rollback_steps_back(registry: Registry) -> None:
+    first, second = promote(registry, "a"), promote(registry, "b")
+    before = registry.current_path.read_bytes()
+    with pytest.raises(UnknownVersion, match=f"{second[:12]} is what it is set to already"):
+        registry.rollback(SKILL, to=second[:8])
+    assert registry.current_path.read_bytes() == before and len(registry.history()) == 2
+    assert registry.rollback(SKILL).after == first
+
+
+def test_a_rollback_steps_over_what_serves_already(registry: Registry) -> None:
+    """With the one between deleted, the version that serves stands last among those before it."""
+    first, second = promote(registry, "a"), promote(registry, "b")
+    third = promote(registry, "c")
+    registry.rollback(SKILL, to=second[:12])
+    registry.delete(SKILL)
+    assert registry.versions(SKILL) == [second[:12]] and {first, third} & set(registry.versions(SKILL)) == set()
+    assert registry.rollback(SKILL).after == UNREGISTERED
+
+
+def test_every_digit_that_names_a_version_counts(registry: Registry) -> None:
+    first = promote(registry, "a")
+    promote(registry, "b")
+    wrong = first[:20] + ("0" if first[20] != "0" else "1")
+    with pytest.raises(UnknownVersion, match=f"No version begins with '{wrong}'"):
+        registry.rollback(SKILL, to=wrong)
+    assert registry.rollback(SKILL, to=first[:21].upper()).after == first
+
+
+@pytest.mark.parametrize("digits", [8, 64])
+def test_a_damaged_version_is_not_rolled_back_to_and_it_is_said_what_to_do(registry: Registry, digits: int) -> None:
+    first, second, third = (promote(registry, answer) for answer in "abc")
+    (registry.folder(SKILL, second) / "MODEL_CARD.md").unlink()
+    advice = rf"Promote its run again.*rollback {SKILL} --to` \(.*{first[:12]}"
+    with pytest.raises(RegistryCorrupt, match=advice):
+        registry.rollback(SKILL, to=second[:digits])
+    with pytest.raises(RegistryCorrupt, match=advice):
+        registry.rollback(SKILL)
+    assert current(registry) == third
+
+
+@pytest.mark.parametrize("between", ["another", "retired"])
+def test_what_was_judged_against_another_version_is_not_promoted(registry: Registry, between: str) -> None:
+    first = promote(registry, "a")
+    seen = registry.state()
+    if between == "another":
+        changed = promote(registry, "b")
+    else:
+        registry.retire(SKILL)
+        changed = "retired"
+    with pytest.raises(PromotionRefused, match=f"from {first[:12]} to {changed[:12]}. Promote it again"):
+        registry.promote(version("c"), files("c"), seen=seen)
+    assert current(registry) == ("" if between == "retired" else changed)
+    lying = registry.versions(SKILL)
+    assert len(lying) == (1 if between == "retired" else 2) and not list((registry.root / "partial").glob("*"))
+    assert registry.promote(version("c"), files("c"), seen=registry.state()).version == current(registry)
+
+
+def test_two_that_promote_the_same_at_once_both_succeed(registry: Registry) -> None:
+    seen = registry.state()
+    promoted = [registry.promote(version("a"), files("a"), seen=seen).version for _ in range(2)]
+    assert promoted == [current(registry)] * 2 and len(registry.history()) == 1
 
 
 def test_a_retired_skill_has_no_version_until_it_is_rolled_back(registry: Registry) -> None:

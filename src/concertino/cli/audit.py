@@ -14,7 +14,7 @@ from concertino.errors import NotFound
 
 app = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (default: ./concertino.yaml).")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (default: ./concertino.yaml).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 _COLUMNS = ("time", "id", "tenant", "model", "specialist", "tier", "outcome", "tokens", "seconds")
 

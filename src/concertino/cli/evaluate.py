@@ -9,6 +9,7 @@ import typer
 
 from concertino import config
 from concertino.cli import output
+from concertino.cli.session import ConfigOption
 
 if TYPE_CHECKING:
     from concertino.datasets.folder import Dataset
@@ -40,11 +41,14 @@ def evaluate(
         Path | None, typer.Option("--task", help="Run the specialist on an lm-evaluation-harness task file instead.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config_path: ConfigOption = None,
 ) -> None:
     """Measure a trained skill against its base, the generalist and the classical baselines, on the same rows.
 
     Calibrates it first: a temperature, and a threshold below which it abstains. The report lies in RUN/evaluation as
-    evaluation.json, report.md and report.html. An interrupted evaluation goes on where it stopped.
+    evaluation.json, report.md and report.html; of the dev part as evaluation-dev.json and so on; and as
+    evaluation-partial.json where one of more rows or runners is there, which stays. An interrupted evaluation goes on
+    where it stopped.
 
     With --base nothing has to be trained: each model named answers with the prompt that is best for it, and each is
     compared with each, by default on the first `evaluation.generalist_rows` rows. The report lies in OUT/evaluation.
@@ -60,7 +64,7 @@ def evaluate(
     from concertino.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    settings = config.load()
+    settings = config.load(config_path)
     folder = run or Path("runs") / loaded.name
     if part not in ("test", "dev"):
         raise typer.BadParameter(f"{part!r} must be test or dev.", param_hint="--part")
@@ -73,6 +77,7 @@ def evaluate(
         return
     from concertino.datasets.folder import open_dataset
     from concertino.evaluation.report import markdown
+    from concertino.evaluation.results import suffix_beside
 
     opened = open_dataset(dataset or Path("datasets") / loaded.name)
     if base:
@@ -85,7 +90,9 @@ def evaluate(
         output.print_json(report)
     else:
         output.print_text(markdown(report), end="")
-    output.say(f"Written to {folder / 'evaluation'}: evaluation.json, report.md, report.html, predictions.jsonl")
+    end = suffix_beside(folder, report)
+    names = f"evaluation{end}.json, report{end}.md, report{end}.html, predictions{end}.jsonl"
+    output.say(f"Written to {folder / 'evaluation'}: {names}")
 
 
 def measured(
@@ -105,6 +112,7 @@ def measured(
     from concertino.evaluation.evaluate import evaluate as measure
     from concertino.models import Store
 
+    _warn_of_few_rows(recipe, dataset, rows, part)
     mine, other = settings.card(recipe.specialist), settings.card(settings.router.default)
     options = Options(
         rows=rows,
@@ -116,6 +124,20 @@ def measured(
         command=shlex.join(["concertino", *sys.argv[1:]]),
     )
     return measure(recipe, dataset, run, Store(settings.home_path), options, output.say)
+
+
+def _warn_of_few_rows(recipe: "Recipe", dataset: "Dataset", rows: int, part: str) -> None:
+    """Say before the first row, and not at the gate, that nothing can be shown."""
+    from concertino.datasets.folder import Part
+    from concertino.registry.gate import MIN_ROWS
+
+    info, most = dataset.manifest.parts.get(Part(part)), recipe.evaluation.generalist_rows
+    shared = min(most, rows or most, info.rows if info else 0)
+    if shared < MIN_ROWS:
+        output.say(
+            f"Only {shared} rows for the specialist and prompted models alike: that shows no gain, and the promotion "
+            f"gate wants {MIN_ROWS}. Give the part more rows (data.split.{part}), or evaluation.generalist_rows."
+        )
 
 
 def _measure_bases(

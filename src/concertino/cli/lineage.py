@@ -75,11 +75,8 @@ def _all(found: "Overlay", registry: "Registry", as_json: bool) -> None:
 def _one(skill: str, asked: str, found: "Overlay", registry: "Registry", as_json: bool) -> None:
     served = found.by_skill().get(skill)
     traced = served.version if served else None
-    if asked and not (traced and traced.version.startswith(asked)):
-        fitting = [name for name in registry.versions(skill) if name.startswith(asked[:12])]
-        if len(fitting) != 1:
-            raise UnknownVersion(f"{len(fitting)} versions of {skill} begin with {asked!r}.", param="version")
-        traced = registry.read(skill, fitting[0])
+    if asked and not (traced and traced.version.startswith(asked.lower())):
+        traced = registry.read(skill, registry.find(skill, asked))
     changes, versions = registry.history(skill), registry.versions(skill)
     if traced is None and not changes and not versions:
         raise UnknownVersion(f"The registry knows nothing of {skill!r}. `concertino lineage` lists what there is.")

@@ -57,9 +57,11 @@ def promote(
 
     settings = config.load(config_path)
     name = load_recipe(recipe).name
+    registry = Registry(settings.home_path)
+    seen = registry.state()
     with output.Spinner(f"Examining {name}"):
         evidence, candidate = gather(
-            recipe, run or Path("runs") / name, dataset or Path("datasets") / name, settings.home_path, accept
+            recipe, run or Path("runs") / name, dataset or Path("datasets") / name, settings.home_path, accept, settings
         )
         checks = judge(evidence)
     if not as_json:
@@ -71,7 +73,7 @@ def promote(
     if not dry_run and ship is not None:
         version, state = _ship(ship / name, candidate), f"written to {ship / name}"
     elif not dry_run:
-        version = Registry(settings.home_path).promote(candidate.version, candidate.files, why or accept).version
+        version = registry.promote(candidate.version, candidate.files, why or accept, seen).version
         state = "promoted"
     if as_json:
         passed = all(check.passed for check in checks)

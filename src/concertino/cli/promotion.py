@@ -5,18 +5,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
+from concertino import config
+from concertino.config import Settings
 from concertino.datasets.folder import Dataset, Part, Row, open_dataset
 from concertino.datasets.normalise import words
-from concertino.errors import PromotionRefused, RegistryCorrupt
+from concertino.errors import PromotionRefused
 from concertino.evaluation.measured import group_of
 from concertino.evaluation.metrics import statistics_of
-from concertino.evaluation.statistics import compare
+from concertino.evaluation.statistics import compare, mcnemar
 from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
 from concertino.models.adapters import file_sha256, read_adapter
 from concertino.models.catalogue import load_catalogue
 from concertino.recipe import Metric, Recipe, load_recipe
-from concertino.registry import Registry
+from concertino.registry import Served, serving
 from concertino.registry.candidate import (
     PREDICTIONS,
     Candidate,
@@ -38,13 +41,22 @@ _LEAKS_LISTED = 1000
 Shingles = frozenset[tuple[str, ...]]
 
 
-def gather(recipe_file: Path, run: Path, dataset_folder: Path, home: Path, accepted: str) -> tuple[Evidence, Candidate]:
+def gather(
+    recipe_file: Path, run: Path, dataset_folder: Path, home: Path, accepted: str, settings: Settings | None = None
+) -> tuple[Evidence, Candidate]:
     """The evidence for the gate, and the version that it is about.
 
-    Raises RecipeInvalid, DataRefused, TrainingRefused, ConfigurationError, UnknownModel or PromotionRefused where a
-    part is missing or damaged.
+    `settings` is the team whose version of the skill it is judged against; None: the team that is configured, in
+    `home`. Raises RecipeInvalid, DataRefused, TrainingRefused, ConfigurationError, UnknownModel, RegistryCorrupt or
+    PromotionRefused where a part is missing or damaged.
     """
+    team = settings or structs.replace(config.load(), home=str(home))
     recipe, dataset = load_recipe(recipe_file), open_dataset(dataset_folder)
+    if not (run / ADAPTER / ADAPTER_MANIFEST).is_file():
+        raise PromotionRefused(
+            f"{run} holds no trained adapter, so there is nothing to promote. Name with --run the folder that "
+            "`concertino train` wrote, or the folder `run` of a `concertino build`."
+        )
     adapter, report = read_adapter(run / ADAPTER), read_report(run)
     if report.specialist is None:
         raise PromotionRefused(f"The evaluation of {run} has no figures of the specialist. Run `concertino evaluate`.")
@@ -58,24 +70,21 @@ def gather(recipe_file: Path, run: Path, dataset_folder: Path, home: Path, accep
         dataset=dataset.manifest.content,
         base_hashes=frozenset(file.sha256 for file in base.files),
         leaks=tuple(_leaks(dataset, recipe.data.near_duplicate)),
-        incumbent=incumbent(recipe, run, report.specialist.name, Registry(home), adapter.labels),
+        incumbent=incumbent(recipe, run, report.specialist.name, serving(team, recipe.name), adapter.labels),
         accepted=accepted,
     )
     sources = tuple(SourceFile(file.path, file.sha256, file.licence, file.origin) for file in dataset.manifest.sources)
     return evidence, make_candidate(evidence, run, recipe_file, dataset_folder / DATASHEET, sources, base)
 
 
-def incumbent(recipe: Recipe, run: Path, runner: str, registry: Registry, labels: tuple[str, ...]) -> Incumbent | None:
+def incumbent(
+    recipe: Recipe, run: Path, runner: str, served: Served | None, labels: tuple[str, ...]
+) -> Incumbent | None:
     """The run against the version that serves the skill, where both answered the same test rows."""
-    entry = registry.state().skills.get(recipe.name)
-    if entry is None or not entry.version:
+    if served is None:
         return None
-    try:
-        registry.read(recipe.name, entry.version)
-    except RegistryCorrupt:
-        return None  # it does not serve
     mine = read_predictions(run / PREDICTIONS, runner)
-    theirs = read_predictions(registry.folder(recipe.name, entry.version) / PREDICTIONS.name, SPECIALIST)
+    theirs = read_predictions(served.folder / PREDICTIONS.name, SPECIALIST)
     shared = [(mine[key], theirs[key]) for key in mine if key in theirs and mine[key].expected == theirs[key].expected]
     if len(shared) < _PAIRED_SHARE * len(mine) or not shared:
         return None
@@ -89,7 +98,9 @@ def incumbent(recipe: Recipe, run: Path, runner: str, registry: Registry, labels
             one, two, clusters, share = _paired(about, Metric.ACCURACY, labels)
             found = compare(one, two, clusters, share, resamples=2_000)
             changes[label] = LabelChange(len(about), found.difference, found.lower, found.upper)
-    return Incumbent(entry.version, len(shared), whole.difference, whole.lower, whole.upper, changes)
+    paired = mcnemar([one.right for one, _ in shared], [two.right for _, two in shared])
+    p = whole.p if metric is Metric.MACRO_F1 else paired.p
+    return Incumbent(served.version.version, len(shared), whole.difference, whole.lower, whole.upper, changes, p)
 
 
 def _paired(

@@ -1,5 +1,6 @@
 """`concertino retire`: no version serves a skill any more."""
 
+import difflib
 from typing import Annotated
 
 import msgspec
@@ -8,6 +9,7 @@ import typer
 from concertino import config
 from concertino.cli import output
 from concertino.cli.session import ConfigOption, JsonOption
+from concertino.errors import UnknownVersion
 
 
 def retire(
@@ -30,9 +32,18 @@ def retire(
       concertino retire finance/sentiment
       concertino retire finance/sentiment --delete
     """
-    from concertino.registry import Registry
+    from concertino.registry import Registry, known_skills
 
-    registry = Registry(config.load(config_path).home_path)
+    settings = config.load(config_path)
+    known = known_skills(settings)
+    if skill not in known:
+        nearest = difflib.get_close_matches(skill, known, n=1, cutoff=0.4)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise UnknownVersion(
+            f"There is no skill {skill!r}, so nothing was retired.{hint} `concertino specialists` lists the skills.",
+            param="skill",
+        )
+    registry = Registry(settings.home_path)
     entry = registry.state().skills.get(skill)
     change = None
     if entry is None or entry.version or not delete:

@@ -10,6 +10,7 @@ thresholds are tested on the rest.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,6 @@ from msgspec import Struct
 
 from concertino.evaluation.results import Abstention, Calibration, OnTest
 from concertino.evaluation.statistics import binomial_tail, upper_bound
-from concertino.training.routing.figures import fit_temperature
 
 CONFIDENCE = 0.95
 GRID = tuple(round(0.01 * step, 2) for step in range(99, -1, -1))
@@ -26,6 +26,10 @@ START_WITHOUT_DEV = 0.9
 UNPROVEN_ROWS = 20
 UNPROVEN_SHARE = 0.6
 """Of alpha: where nothing can be proven, at most so much of it may have erred above a threshold, on so many rows."""
+MOST_FLOOR, OWN_BELOW, LEAST_FLOOR = 0.5, 0.01, 0.01
+"""A threshold is at least what all but `OWN_BELOW` of the calibration rows reach, between these two bounds."""
+COLDEST, HOTTEST = 0.5, 20.0
+"""Temperatures of labels lie between these."""
 _FEW_DEV_ROWS = 50
 _LEAST, _MARGIN = 1e-300, 1e-4
 """Probabilities of answers are taken for no less than this, and tempered ones stay so far below one."""
@@ -52,7 +56,11 @@ def for_temperature(group: str) -> bool:
 def temperature_for(scores: Sequence[dict[str, float]], truths: Sequence[Sequence[str]], before: float) -> float:
     """The temperature that makes the labels' log-probabilities, written at temperature `before`, most likely.
 
-    A row with several labels counts for its likeliest. Rows without a known label are passed over.
+    A row with several labels counts for its likeliest. Rows without a known label are passed over. Where no answer is
+    wrong, the likelihood rises for ever as the temperature falls, and few errors are little proof of few. So of n rows
+    each counts as its label by (n + 1) / (n + 2) only, and by the rest as the nearest rival of that label (the targets
+    of Platt 1999, section 2.2, for more than two labels); and logits are never more than doubled (`COLDEST`): rows
+    of the skill's own data are easier than what it will be asked.
     """
     labels = sorted(scores[0]) if scores else []
     place = {label: number for number, label in enumerate(labels)}
@@ -62,9 +70,28 @@ def temperature_for(scores: Sequence[dict[str, float]], truths: Sequence[Sequenc
         if mine:
             logits.append([row[label] * before for label in labels])
             truth.append(place[max(mine, key=lambda label: row[label])])
-    if len(truth) < 2:
+    if len(truth) < 2 or len(labels) < 2:
         return before
-    return fit_temperature(np.asarray(logits), np.asarray(truth))
+    return _smoothed_temperature(np.asarray(logits), np.asarray(truth))
+
+
+def _smoothed_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature of least cross-entropy with the smoothed targets of `[rows, labels]` logits.
+
+    Its derivative by the inverse temperature is the mean logit by the softmax less that by the targets, and rises.
+    """
+    rows = np.arange(len(truth))
+    rivals = logits.copy()
+    rivals[rows, truth] = -np.inf
+    doubt = 1 / (len(truth) + 2)
+    wanted = float(((1 - doubt) * logits[rows, truth] + doubt * rivals.max(1)).mean())
+    low, high = 1 / HOTTEST, 1 / COLDEST
+    for _ in range(60):
+        middle = (low + high) / 2
+        chances = np.exp(middle * (logits - logits.max(1, keepdims=True)))
+        said = float(((chances * logits).sum(1) / chances.sum(1)).mean())
+        low, high = (middle, high) if said < wanted else (low, middle)
+    return 2 / (low + high)
 
 
 def text_temperature_for(scores: Scores) -> float:
@@ -88,23 +115,33 @@ def feasibility(base_risk: float, alpha: float) -> float:
 
 
 def fit_threshold(calibration: Scores, dev: Scores | None, alpha: float, temperature: float) -> Calibration:
-    """The lowest threshold that the fixed sequence reaches.
+    """The lowest threshold that the fixed sequence reaches, and that still tells some texts from others.
 
-    Where its first test fails, nothing can be promised: then a threshold by estimate, marked `unproven`, or none.
+    Where hardly an answer is wrong, the sequence goes down to 0.00, at which the skill would answer everything, texts
+    of other domains too. So of the thresholds that passed, the lowest one is set that is at least what all but 1 % of
+    the calibration rows reach, and 0.5 where they reach more. That keeps the promise: with 95 % probability every
+    threshold that passed is one at which at most alpha err, all of them at once, so any of them may be chosen, by the
+    calibration part too. It costs at most one in a hundred of the skill's own texts.
+
+    Where the first test fails, nothing can be promised: then a threshold by estimate, marked `unproven`, or none.
     """
     rows = len(calibration.right)
     risk = float((~calibration.right).mean()) if rows else 0.0
     start = _start(dev, rows, alpha)
-    threshold, tested = None, 0
+    passed: list[float] = []
+    tested = 0
     for candidate in GRID[GRID.index(start) :]:
         tested += 1
         taken = calibration.confidence >= candidate
         errors, answered = int((~calibration.right[taken]).sum()), int(taken.sum())
         if answered == 0 or binomial_tail(errors, answered, alpha) > 1 - CONFIDENCE:
             break
-        threshold = candidate
-    if threshold is not None:
-        return _found(Abstention.FITTED, threshold, calibration, alpha, temperature, tested, f"Begun at {start:.2f}.")
+        passed.append(candidate)
+    if passed:
+        threshold, note = _not_too_low(passed, calibration), f"Begun at {start:.2f}."
+        if threshold > passed[-1]:
+            note += f" Passed down to {passed[-1]:.2f}, and raised to {threshold:.2f}, so that some texts are below it."
+        return _found(Abstention.FITTED, threshold, calibration, alpha, temperature, tested, note)
     why = f"At {start:.2f}, where the search began, it cannot be shown that at most {alpha:.1%} of the answers err."
     guess = _unproven(calibration, dev, alpha)
     if guess is not None:
@@ -123,15 +160,25 @@ def _unproven(calibration: Scores, dev: Scores | None, alpha: float) -> float | 
     confidence, right = calibration.confidence, calibration.right
     if dev is not None:
         confidence, right = np.append(confidence, dev.confidence), np.append(right, dev.right)
-    kept = None
+    passed: list[float] = []
     for candidate in GRID:
         taken = confidence >= candidate
         if taken.sum() < UNPROVEN_ROWS:
             continue
         if float((~right[taken]).mean()) > UNPROVEN_SHARE * alpha:
             break
-        kept = candidate
-    return kept
+        passed.append(candidate)
+    return _not_too_low(passed, calibration) if passed else None
+
+
+def _not_too_low(passed: Sequence[float], rows: Scores) -> float:
+    """Of thresholds in falling order the lowest that is the floor or more; the first where all are below it.
+
+    The floor is what all but `OWN_BELOW` of the rows reach, down to the grid, and between the bounds of floors.
+    """
+    reached = float(np.quantile(rows.confidence, OWN_BELOW, method="lower")) if len(rows.confidence) else 0.0
+    floor = max(LEAST_FLOOR, math.floor(100 * min(MOST_FLOOR, reached)) / 100)
+    return next((candidate for candidate in reversed(passed) if candidate >= floor), passed[0])
 
 
 def _found(

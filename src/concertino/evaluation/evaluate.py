@@ -45,6 +45,7 @@ from concertino.evaluation.results import (
     Looks,
     OutOfScope,
     PromptTried,
+    suffix_beside,
 )
 from concertino.evaluation.running import Engine, Kept, Note, Prediction, adapter_hash, engine_for
 from concertino.evaluation.scope import (
@@ -84,7 +85,8 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 def evaluate(
     recipe: Recipe, dataset: Dataset, run_folder: Path, store: Store, options: Options, note: Note
 ) -> EvaluationReport:
-    """Measure a run and write RUN/evaluation/{evaluation.json, report.md, report.html, predictions.jsonl}.
+    """Measure a run and write RUN/evaluation/{evaluation.json, report.md, report.html, predictions.jsonl}; a report of
+    the dev part, or one that is less than what is there, beside them (`suffix_beside`).
 
     The temperature is written into the run's adapter.json. What was predicted before is not predicted again. Raises
     EvaluationRefused where the figures would mean nothing, ModelMissing where a model is not pulled.
@@ -374,13 +376,17 @@ class _Evaluation:
 
     def _write(self, report: EvaluationReport, everyone: list[Answered]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        end = suffix_beside(self.run_folder, report)
         encoder = msgspec.json.Encoder()
-        with (self.folder / "predictions.jsonl").open("wb") as file:
+        with (self.folder / f"predictions{end}.jsonl").open("wb") as file:
             for answered in everyone:
                 for line in prediction_lines(answered):
                     file.write(encoder.encode(line) + b"\n")
-        write_markdown(self.folder / "report.md", report)
-        write_page(self.folder / "report.html", report)
-        partial = self.folder / f".{REPORT}.partial"
+        write_markdown(self.folder / f"report{end}.md", report)
+        write_page(self.folder / f"report{end}.html", report)
+        name = REPORT.replace(".", f"{end}.")
+        partial = self.folder / f".{name}.partial"
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        partial.replace(self.folder / REPORT)
+        partial.replace(self.folder / name)
+        if end == "-partial":
+            self.note(f"{self.folder / REPORT} is of more rows or runners, so it stays as it is.")

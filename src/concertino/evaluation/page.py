@@ -27,9 +27,11 @@ from concertino.evaluation.results import EvaluationReport
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#fcfcfb;--ink:#1b1b1a;--soft:#5c5b57;--line:#e3e2dd;--mine:#2a6fdb;
---other:#b9b7b0;--s1:#c2571a;--s2:#12805c;--s3:#8a5fbf;--limit:#a8372f}
+--other:#b9b7b0;--s1:#c2571a;--s2:#12805c;--s3:#8a5fbf;--s4:#8a7410;
+--limit:#a8372f}
 @media (prefers-color-scheme:dark){:root{--page:#191918;--ink:#ecebe7;--soft:#a9a79f;--line:#35342f;--mine:#6ba1f2;
---other:#6a6860;--s1:#e08a53;--s2:#4fb890;--s3:#b594e0;--limit:#e0786f}}
+--other:#6a6860;--s1:#e08a53;--s2:#4fb890;--s3:#b594e0;--s4:#cdb54a;
+--limit:#e0786f}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1080px;padding:2rem 1.25rem 4rem;background:var(--page);color:var(--ink);
 font:15px/1.55 system-ui,sans-serif}
@@ -45,6 +47,7 @@ svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .tick{fill:var(--sof
 .grid{stroke:var(--line);stroke-width:1}.whisker{stroke:var(--ink);stroke-width:1.5}
 .mine{fill:var(--mine)}.other{fill:var(--other)}.ring{stroke:var(--page);stroke-width:2}
 .line{fill:none;stroke-width:2}.s0{stroke:var(--mine)}.s1{stroke:var(--s1)}.s2{stroke:var(--s2)}.s3{stroke:var(--s3)}
+.s4{stroke:var(--s4)}
 .limit{stroke:var(--limit);stroke-width:1.5;stroke-dasharray:5 4}
 code{font:.85em ui-monospace,monospace;overflow-wrap:anywhere}
 """.strip()

@@ -10,6 +10,8 @@ from concertino.evaluation.results import Confusion, EvaluationReport, Kind, Run
 WIDTH = 680
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 16, 44
 _SQUARE = 380
+_OTHER_COLOURS = 4
+"""Of curves that are not the specialist's, which alone is drawn in the accent colour: s1, s2, ... of the page."""
 
 
 def bars(runners: Sequence[RunnerResult], metric: str) -> str:
@@ -114,7 +116,9 @@ def risk_and_coverage(curves: dict[str, RiskCoverage], alpha: float, at: tuple[f
     parts.append(f'<line class="limit" x1="{_LEFT}" x2="{WIDTH - 130}" y1="{y:.1f}" y2="{y:.1f}"/>')
     parts.append(f'<text class="tick" x="{_LEFT + 6}" y="{y - 5:.1f}">promise: at most {alpha:.0%} wrong</text>')
     ends: list[float] = []
-    for number, (name, curve) in enumerate(curves.items()):
+    others = [name for name in curves if name != Kind.SPECIALIST]
+    for name, curve in curves.items():
+        colour = 1 + others.index(name) % _OTHER_COLOURS if name in others else 0
         shown = list(zip(curve.coverage, curve.risk, strict=True))
         step = max(1, len(shown) // 300)
         points = [*shown[:-1:step], shown[-1]]
@@ -124,7 +128,7 @@ def risk_and_coverage(curves: dict[str, RiskCoverage], alpha: float, at: tuple[f
             end -= 15
         ends.append(end)
         parts.append(
-            f'<g><title>{escape(name)}</title><polyline class="line s{number % 4}" points="{path}"/>'
+            f'<g><title>{escape(name)}</title><polyline class="line s{colour}" points="{path}"/>'
             f'<text class="name" x="{x_of(1) + 8:.1f}" y="{end + 4:.1f}">{escape(name)}</text></g>'
         )
     if at is not None:

@@ -281,6 +281,23 @@ class BasesReport(Struct, frozen=True):
     notes: list[str]
 
 
+def suffix_beside(run_folder: Path, report: EvaluationReport) -> str:
+    """What the names of a report's four files end in, so that it takes the place of no fuller one.
+
+    `-dev` for the dev part. `-partial` where the run folder has a report of the test part by the same recipe, dataset
+    and adapter, on more rows or against runners that this one lacks. Else nothing.
+    """
+    if report.part != "test":
+        return f"-{report.part}"
+    try:
+        there = read_report(run_folder)
+    except EvaluationRefused:
+        return ""
+    about = [(one.adapter, one.dataset_content, one.recipe_digest, one.part) for one in (there, report)]
+    lacking = {runner.name for runner in there.runners} - {runner.name for runner in report.runners}
+    return "-partial" if about[0] == about[1] and (there.rows > report.rows or lacking) else ""
+
+
 def read_report(run_folder: Path) -> EvaluationReport:
     """The report of an evaluated run. Raises EvaluationRefused where there is none."""
     path = run_folder / FOLDER / REPORT

@@ -14,6 +14,10 @@ CLASSICAL = "classical"
 SPECIALIST = "specialist"
 MIN_LABEL_ROWS = 20
 """Test rows of a label from which a loss on it counts."""
+MIN_ROWS = 20
+"""Rows that both answered, from which a gain counts: on fewer the bootstrap's interval is far too narrow, and on rows
+that are all alike it has no width at all."""
+MOST_P = 0.05
 _SHOWN = 3
 
 
@@ -38,6 +42,8 @@ class Against(Struct, frozen=True):
     lower: float
     upper: float
     cpu_ratio: float | None = None
+    p: float | None = None
+    """Of the paired test that the two are alike; None in a report that has none."""
 
 
 class Threshold(Struct, frozen=True):
@@ -106,6 +112,8 @@ class Incumbent(Struct, frozen=True):
     lower: float
     upper: float
     labels: dict[str, LabelChange] = field(default_factory=dict)
+    p: float | None = None
+    """Of the paired test that the two are alike."""
 
 
 class Evidence(Struct, frozen=True):
@@ -139,7 +147,7 @@ class Check(Struct, frozen=True):
 
 def judge(evidence: Evidence) -> tuple[Check, ...]:
     """Every condition of the gate, met or not."""
-    return (*_same_things(evidence), _leaks(evidence), _gain(evidence), *_regressions(evidence), *_worth(evidence))
+    return (*_same_things(evidence), _leaks(evidence), *_gain(evidence), *_regressions(evidence), *_worth(evidence))
 
 
 def insist(name: str, checks: Sequence[Check]) -> None:
@@ -190,8 +198,12 @@ def _leaks(evidence: Evidence) -> Check:
     return Check("leaks", not evidence.leaks, said)
 
 
-def _gain(evidence: Evidence) -> Check:
-    """The lower bound of the gain over what serves, or over the best that a prompted model does."""
+def _gain(evidence: Evidence) -> Iterator[Check]:
+    """The lower bound of the gain over what serves, or over the best that a prompted model does, on enough rows.
+
+    The paired test counts too, since the bootstrap's interval is too narrow on few rows; but not for a margin below 0,
+    which asks that next to nothing is lost, and not that something is gained.
+    """
     margin = evidence.recipe.promotion.margin
     over: Incumbent | Against
     if evidence.incumbent is not None:
@@ -199,14 +211,18 @@ def _gain(evidence: Evidence) -> Check:
     else:
         prompted = evidence.report.against(GENERALIST)
         if not prompted:
-            return Check("gain", False, "not measured against the generalist. Evaluate without --no-generalist.")
+            yield Check("gain", False, "not measured against the generalist. Evaluate without --no-generalist.")
+            return
         over = min(prompted, key=lambda found: found.lower)
         name = over.name
-    said = (
-        f"{over.difference:+.3f} over {name} on {over.rows} rows, at 95 % from {over.lower:+.3f} to {over.upper:+.3f}; "
-        f"the lower bound must be above {margin:g}."
-    )
-    return Check("gain", over.lower > margin, said)
+    enough = f"{over.rows} rows were answered by both it and {name}; {MIN_ROWS} are the fewest that show anything."
+    yield Check("rows", over.rows >= MIN_ROWS, enough)
+    bounds = f"at 95 % from {over.lower:+.3f} to {over.upper:+.3f}"
+    wanted, certain = f"the lower bound must be above {margin:g}", True
+    if over.p is not None and margin >= 0:
+        bounds, wanted, certain = f"{bounds}, p {over.p:.4f}", f"{wanted}, and p below {MOST_P:g}", over.p < MOST_P
+    said = f"{over.difference:+.3f} over {name} on {over.rows} rows, {bounds}; {wanted}."
+    yield Check("gain", over.lower > margin and certain, said)
 
 
 def _regressions(evidence: Evidence) -> Iterator[Check]:

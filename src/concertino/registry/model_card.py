@@ -4,14 +4,22 @@ Sections follow Mitchell et al., "Model Cards for Model Reporting" (2019); the f
 https://huggingface.co/docs/hub/model-cards.
 """
 
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
 import yaml
 
 from concertino.models.adapters import AdapterManifest
-from concertino.models.catalogue import Entry
+from concertino.models.catalogue import Entry, HuggingFaceSource
 from concertino.registry.gate import GENERALIST, Report
 from concertino.registry.version import Version
 
 _LABELS_SHOWN = 100
+_HUB = "huggingface.co"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""`owner/name` of a repository of Hugging Face."""
 
 
 def model_card(version: Version, report: Report, base: Entry, adapter: AdapterManifest) -> str:
@@ -31,21 +39,46 @@ def model_card(version: Version, report: Report, base: Entry, adapter: AdapterMa
 def _front_matter(version: Version, report: Report, base: Entry, adapter: AdapterManifest) -> str:
     task = "text-classification" if version.card.labels else "text-generation"
     figure = {"type": report.metric, "value": round(version.figures.value, 4), "name": report.metric.replace("_", " ")}
-    dataset = {"type": version.name, "name": version.name, "split": report.part}
-    fields = {
-        "base_model": version.base,
-        "base_model_relation": "adapter",
+    repository, datasets = base_repository(base), dataset_ids(version.datasets)
+    fields: dict[str, Any] = {
+        "base_model": repository,
+        "base_model_relation": "adapter" if repository else None,
         "license": base.licence.lower(),
         "library_name": "peft" if adapter.engine == "causal" else "concertino",
         "pipeline_tag": task,
         "tags": ["concertino", "lora", adapter.engine, *version.name.split("/")],
-        "datasets": list(version.datasets),
+        "datasets": datasets,
         "metrics": [report.metric],
-        "model-index": [
-            {"name": version.name, "results": [{"task": {"type": task}, "dataset": dataset, "metrics": [figure]}]}
-        ],
     }
-    return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---\n"
+    if len(datasets) == 1:  # a result without a dataset's id is no result to the Hub; the body has every figure
+        dataset = {"type": datasets[0], "name": version.name, "split": report.part}
+        result = {"task": {"type": task}, "dataset": dataset, "metrics": [figure]}
+        fields["model-index"] = [{"name": version.name, "results": [result]}]
+    known = {key: value for key, value in fields.items() if value}
+    return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def base_repository(base: Entry) -> str | None:
+    """The Hub's id of a base, `owner/name`: of a repository of its publisher that its entry names, if it names one."""
+    sources = [source.repo for file in base.files for source in file.sources if isinstance(source, HuggingFaceSource)]
+    named = [*sources, _id_in(base.licence_url) or ""]
+    return next((repo for repo in named if _HUB_ID.fullmatch(repo) and repo.split("/")[0] == base.publisher), None)
+
+
+def dataset_ids(origins: Sequence[str]) -> list[str]:
+    """The origins that are datasets of the Hub: `owner/name`, or the address of one."""
+    found = [_id_in(origin, "datasets/") or origin for origin in origins]
+    return [name for name in dict.fromkeys(found) if _HUB_ID.fullmatch(name)]
+
+
+def _id_in(address: str, prefix: str = "") -> str | None:
+    """`owner/name` of an address at the Hub, below `prefix`."""
+    parts = urlsplit(address)
+    path = parts.path.lstrip("/")
+    if parts.scheme != "https" or parts.hostname != _HUB or not path.startswith(prefix):
+        return None
+    found = "/".join(path.removeprefix(prefix).split("/")[:2])
+    return found if _HUB_ID.fullmatch(found) else None
 
 
 def _title(version: Version) -> str:
@@ -81,9 +114,11 @@ def _limits(version: Version, report: Report) -> str:
 
 
 def _data(version: Version) -> str:
+    # A file of background texts states no licence; it is known where the same file taught the skill too.
+    licences = {source.sha256: source.licence for source in version.lineage.sources if source.licence}
     rows = ["| file | licence | origin | SHA-256 |", "| --- | --- | --- | --- |"]
     rows += [
-        f"| {source.path} | {source.licence or 'not stated'} | {source.origin or 'not stated'} | "
+        f"| {source.path} | {licences.get(source.sha256, 'not stated')} | {source.origin or 'not stated'} | "
         f"`{source.sha256[:16]}` |"
         for source in version.lineage.sources
     ]

@@ -28,6 +28,7 @@ class Served(Struct, frozen=True):
     skill: str
     version: Version
     origin: str
+    folder: Path
 
     @property
     def label(self) -> str:
@@ -66,26 +67,53 @@ def lay_over(settings: Settings, home: Path | None = None, shipped: Path | None 
     except RegistryCorrupt as error:
         problems.append(error)
         entries = {}
-    folders = _shipped(shipped) if settings.specialists == built_in_team() else {}
+    folders = _shipped(settings, shipped)
     names = [name for name in dict.fromkeys([*folders, *entries]) if settings.card(name.split("/")[0]) is not None]
     if not names:
         return Overlay(settings, (), tuple(problems))
     catalogue, served, result = load_catalogue(registry.root.parent), [], settings
     for name in names:
-        for origin, folder in _candidates(registry, name, entries.get(name), folders.get(name)):
-            try:
-                version = read_version(folder)
-                _check(version, name, folder, catalogue)
-            except RegistryCorrupt as error:
-                problems.append(error)
-                continue
-            result = _with_version(result, version, folder)
-            served.append(Served(name, version, origin))
-            break
+        candidates = _candidates(registry, name, entries.get(name), folders.get(name))
+        found = _first_whole(name, candidates, catalogue, problems)
+        if found is not None:
+            result = _with_version(result, found.version, found.folder)
+            served.append(found)
     return Overlay(result, tuple(served), tuple(problems))
 
 
-def _shipped(root: Path | None) -> dict[str, Path]:
+def serving(settings: Settings, name: str, shipped: Path | None = None) -> Served | None:
+    """The version that serves a skill, or that would if the team had its specialist. Raises RegistryCorrupt where
+    nobody can tell."""
+    registry = Registry(settings.home_path)
+    candidates = _candidates(registry, name, registry.state().skills.get(name), _shipped(settings, shipped).get(name))
+    return _first_whole(name, candidates, load_catalogue(settings.home_path), [])
+
+
+def known_skills(settings: Settings, shipped: Path | None = None) -> list[str]:
+    """Skills that the configuration describes, that came with the package, or that the registry knows."""
+    configured = {f"{card.name}/{skill.name}" for card in settings.specialists for skill in card.skills}
+    return sorted(configured | _shipped(settings, shipped).keys() | set(Registry(settings.home_path).skills()))
+
+
+def _first_whole(
+    name: str, candidates: Iterator[tuple[str, Path]], catalogue: Catalogue, problems: list[RegistryCorrupt]
+) -> Served | None:
+    """The first of the candidates that can serve; what is wrong with those before it joins `problems`."""
+    for origin, folder in candidates:
+        try:
+            version = read_version(folder)
+            _check(version, name, folder, catalogue)
+        except RegistryCorrupt as error:
+            problems.append(error)
+            continue
+        return Served(name, version, origin, folder)
+    return None
+
+
+def _shipped(settings: Settings, root: Path | None) -> dict[str, Path]:
+    """Folders of the versions that came with the package, for the team that came with it."""
+    if settings.specialists != built_in_team():
+        return {}
     base = root or Path(str(resources.files("concertino").joinpath(SHIPPED)))
     return {
         f"{path.parent.parent.name}/{path.parent.name}": path.parent for path in sorted(base.glob(f"*/*/{MANIFEST}"))

@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock
 
-from concertino.errors import RegistryCorrupt, UnknownVersion
+from concertino.errors import PromotionRefused, RegistryCorrupt, UnknownVersion
 from concertino.recipe import SKILL_NAME
 from concertino.registry.state import CURRENT, Change, Entry, State, read_history, read_state, sync_folder, write_state
 from concertino.registry.version import MANIFEST, SHORT, Version, named, read_version
@@ -80,15 +80,32 @@ class Registry:
             raise RegistryCorrupt(f"The version in {self.folder(skill, version)} is one of {found.name}.")
         return found
 
+    def find(self, skill: str, prefix: str) -> str:
+        """The short name of the one version whose name begins with `prefix`. Raises UnknownVersion."""
+        found = [name for name in self.versions(skill) if self._is_called(skill, name, prefix.lower())]
+        if len(found) != 1:
+            many = f"{len(found)} versions begin with {prefix!r}." if found else f"No version begins with {prefix!r}."
+            raise self._unknown(skill, many)
+        return found[0]
+
     # What changes
 
-    def promote(self, version: Version, files: Mapping[str, Path | bytes], why: str = "") -> Version:
-        """Take a version in and let it serve; returns it under its name. To promote what serves changes nothing."""
+    def promote(
+        self, version: Version, files: Mapping[str, Path | bytes], why: str = "", seen: State | None = None
+    ) -> Version:
+        """Take a version in and let it serve; returns it under its name. To promote what serves changes nothing.
+
+        `seen` is the state by which it was judged. Raises PromotionRefused where another version serves by now.
+        """
         with self._changing():
-            placed = self._place(version, files)
             state = self.state()
-            entry = state.skills.get(placed.name)
-            if entry is None or entry.version != placed.version:
+            entry = state.skills.get(version.name)
+            placed, draft = self._written(version, files)
+            serves = entry is not None and entry.version == placed.version
+            if seen is not None and not serves:
+                _same_as(seen.skills.get(version.name), entry, version.name)
+            placed = self._place(placed, draft)
+            if not serves:
                 fresh = entry.then(placed.version) if entry else Entry(placed.version)
                 self._change(state, placed.name, fresh, "promote", why)
             return placed
@@ -96,13 +113,16 @@ class Registry:
     def rollback(self, skill: str, to: str = "", why: str = "") -> Change:
         """Let the version before serve again, or the one whose name begins with `to`.
 
-        Before the first version comes what was shipped or configured. Raises UnknownVersion, RegistryCorrupt.
+        Before the first version comes what was shipped or configured. Raises UnknownVersion where there is nothing to
+        go back to or it serves already, RegistryCorrupt where what is to serve is damaged.
         """
         with self._changing():
             state = self.state()
             entry = state.skills.get(skill)
             if to:
-                chosen = self.read(skill, self._find(skill, to)).version
+                chosen = self._read_to_serve(skill, self.find(skill, to)).version
+                if entry is not None and entry.version == chosen:
+                    raise self._unknown(skill, f"{chosen[:SHORT]} is what it is set to already; nothing was changed.")
                 fresh: Entry | None = entry.then(chosen) if entry else Entry(chosen)
             elif entry is None:
                 raise self._unknown(skill, "No version of the registry serves it, so there is nothing to roll back.")
@@ -179,17 +199,35 @@ class Registry:
         return change
 
     def _step_back(self, skill: str, entry: Entry) -> Entry | None:
-        if not entry.before:
+        before = list(entry.before)
+        while before and before[-1] == entry.version:  # what was between was deleted: no step at all
+            before.pop()
+        if not before:
             return None
-        back = entry.before[-1]
+        back = before.pop()
         if back:
-            self.read(skill, back)
-        return Entry(back, entry.before[:-1])
+            self._read_to_serve(skill, back)
+        return Entry(back, tuple(before))
 
-    def _place(self, version: Version, files: Mapping[str, Path | bytes]) -> Version:
-        """Write a version to its place, whole or not at all."""
+    def _read_to_serve(self, skill: str, version: str) -> Version:
+        """A version that shall serve again. Raises RegistryCorrupt that says what to do instead."""
+        try:
+            return self.read(skill, version)
+        except RegistryCorrupt as error:
+            others = [name for name in self.versions(skill) if name != version[:SHORT]]
+            other = f"name another with `concertino rollback {skill} --to` ({', '.join(others)})" if others else ""
+            raise RegistryCorrupt(
+                f"{error.message} What serves is unchanged. Promote its run again, which writes it anew"
+                f"{f', or {other}' if other else ''}."
+            ) from error
+
+    def _written(self, version: Version, files: Mapping[str, Path | bytes]) -> tuple[Version, Path]:
+        """A version under its name, and the draft of its folder, which no one reads."""
         draft = self._partial / uuid.uuid4().hex
-        placed = write_version(draft, version, files)
+        return write_version(draft, version, files), draft
+
+    def _place(self, placed: Version, draft: Path) -> Version:
+        """Move a version to its place, whole or not at all."""
         target = self.folder(placed.name, placed.version)
         if target.exists():
             try:
@@ -216,12 +254,13 @@ class Registry:
         shutil.rmtree(doomed)
         return True
 
-    def _find(self, skill: str, prefix: str) -> str:
-        found = [name for name in self.versions(skill) if name.startswith(prefix[:SHORT].lower())]
-        if len(found) != 1:
-            many = f"{len(found)} versions begin with {prefix!r}." if found else f"No version begins with {prefix!r}."
-            raise self._unknown(skill, many)
-        return found[0]
+    def _is_called(self, skill: str, name: str, prefix: str) -> bool:
+        if len(prefix) <= SHORT or not name.startswith(prefix[:SHORT]):
+            return name.startswith(prefix)
+        try:
+            return self.read(skill, name).version.startswith(prefix)
+        except RegistryCorrupt:
+            return True  # nobody knows its other digits; whoever reads it is told that it is damaged
 
     def _unknown(self, skill: str, what: str) -> UnknownVersion:
         known = self.versions(skill)
@@ -263,6 +302,16 @@ def _write(path: Path, content: Path | bytes) -> str:
 def now() -> str:
     """This moment, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _same_as(judged: Entry | None, entry: Entry | None, name: str) -> None:
+    """Raises PromotionRefused unless what serves is what it was when a candidate was judged."""
+    was, serves = ((one.version[:SHORT] or RETIRED) if one else UNREGISTERED for one in (judged, entry))
+    if was != serves:
+        raise PromotionRefused(
+            f"{name} was not promoted: while it was judged, what serves changed from {was} to {serves}. Promote it "
+            "again, and it is judged against that."
+        )
 
 
 def _who() -> str:
