@@ -9,9 +9,8 @@ import pytest
 
 from concertino.audit.read import AuditReader
 from concertino.backends.base import Generation
-from concertino.errors import BackendError
 from concertino.orchestrator.service import Service
-from concertino.types import Decision, PlannedBy
+from concertino.types import Decision, PartState, PlannedBy
 from tests.orchestrator.workflows import THREE, Make, ask, make_service
 
 TEXTS = ("What is a lien?", "write a Python function that adds.", "what helps against a fever?")
@@ -141,13 +140,56 @@ async def test_a_plan_of_segments_asks_nobody_and_leaves_no_record(
     assert asked == []
 
 
-async def test_a_plan_that_never_ends_is_cut_by_the_deadline(make: Make) -> None:
+async def test_a_plan_that_never_ends_has_a_share_of_the_time_and_the_segments_the_rest(make: Make) -> None:
     service = make_service(
-        Path(make().settings.home), [], workflow={"planner": "model", "deadline_s": 0.2},
-        how={"general": {"pause_s": 9.0}},
+        Path(make().settings.home), [], workflow={"planner": "model", "deadline_s": 3.0},
+        how={"general": {"pause_s": 60.0}},
     )  # fmt: skip
     try:
-        with pytest.raises(BackendError):
-            await service.answer(ask(THREE))
+        answer = await service.answer(ask(THREE))
+        assert [part.specialist for part in answer.parts] == ["legal", "code", "medical"]
+        assert [part.state for part in answer.parts] == [PartState.COMPLETED] * 3
+        assert "The plan was not done within 1.2 s, so its segments are the parts." in answer.decision.reason
+        planned = await service.plan(ask(THREE))
+        assert planned.plan is not None
+        assert planned.plan.planned_by is PlannedBy.SEGMENTS
     finally:
         await service.close()
+
+
+async def test_a_plan_with_health_data_that_the_request_has_not_is_not_carried_out(
+    make: Make, asked: list[tuple[str, Generation]]
+) -> None:
+    told = f"{TEXTS[1]} Jane Doe, MRN 4711-0815, has HIV"
+    plan = written((1, TEXTS[0], "legal", []), (2, told, "code", []), (3, TEXTS[2], "medical", []))
+    service = make(plan)
+    answer = await service.answer(ask(THREE))
+    assert answer.decision.plan is not None
+    assert answer.decision.plan.planned_by is PlannedBy.SEGMENTS
+    assert "The plan says what not all may see" in answer.decision.reason
+    assert not any("HIV" in message.text for _, generation in asked for message in generation.messages)
+
+
+async def test_a_plan_of_one_thing_is_the_whole_request_for_one_specialist(
+    make: Make, asked: list[tuple[str, Generation]], tmp_path: Path
+) -> None:
+    one = written((1, " ".join(TEXTS), "code", []))
+    service = make(one, one)
+    planned = await service.plan(ask(THREE))
+    assert (planned.plan, planned.specialist) == (None, "legal")
+    asked.clear()
+    answer = await service.answer(ask(THREE), request_id="alone")
+    assert (answer.specialist, answer.decision.specialist, answer.parts) == ("legal", "legal", ())
+    assert answer.text == f"legal: {THREE} "
+    assert answer.decision.reason == "Reads like legal. general found one thing in it."
+    assert asked[-1][1].messages[-1].text == THREE
+    end = AuditReader(tmp_path / "audit.db").show("alone").end
+    assert end is not None
+    assert end["answered_by"] == "legal"
+
+
+async def test_a_plan_of_one_thing_whose_specialist_is_away_is_answered_by_the_default(make: Make) -> None:
+    one = written((1, " ".join(TEXTS), "code", []))
+    answer = await make(one, how={"legal": {"fails": True}}).answer(ask(THREE))
+    assert (answer.specialist, answer.decision.specialist) == ("general", "general")
+    assert answer.decision.reason.endswith("legal could not be reached, so general answers.")

@@ -27,6 +27,15 @@ def texts(turn: str) -> list[str]:
         "You are given two questions. Are they the same?\nWhat is a lien?\nHow do I treat a burn?",
         "Write a program that does the following:\n1. Read a file\n2. Explain each line",
         "Answer the following question.\nHow do I compare strings in Java?",
+        "Forwarded message:\n> What is a lien? And also write a function.\n> Bye\nWhat should I answer her?",
+        "Translate this:\n\nWhat is a lien?\n\nAnd also write a Python function that adds.",
+        "If I ask a lawyer 'What is a lien? What's a tort?' and a cook 'How do I fry eggs?', what would they say?",
+        "If I ask a lawyer ‘What is a lien? What’s a tort?’ and then leave, what would he say?",
+        "Make a quiz: 1. What is a tort? 2. What is a vein? 3. What is a stock? Just format it as HTML.",
+        "Can you make a quiz:\n1. What is a tort?\n2. What is a vein?",
+        "Please translate these questions into Spanish:\n1. What is a tort?\n2. What is a vein?",
+        "Grade these answers. Be strict.\n1. What is a tort? A wrong.\n2. What is a vein? A vessel.",
+        "I have to translate these for school.\n1. What is a tort?\n2. What is a vein?",
         "",
         "???",
     ],
@@ -48,8 +57,19 @@ def test_one_request_stays_one(turn: str) -> None:
          ["what is a tort", "write a poem now", "how do I treat a burn"]),
         ("Which is right?\nA. one\nB. two\n\nOne more thing: what is a lien?",
          ["Which is right?\nA. one\nB. two", "what is a lien?"]),
-        ("Translate this:\nWho are you? Why?\n\nAnd also, what is a lien?",
-         ["Translate this:\nWho are you? Why?", "what is a lien?"]),
+        ("Translate this:\n```\nWho are you?\n```\n\nAnd also, what is a lien?",
+         ["Translate this:\n```\nWho are you?\n```", "what is a lien?"]),
+        ("Translate this:\n> Who are you?\n> Also, why?\n\nAnd also, what is a lien?",
+         ["Translate this:\n> Who are you?\n> Also, why?", "what is a lien?"]),
+        ("I don't know my lawyers' fees. What is a lien? And why don't they tell me?",
+         ["I don't know my lawyers' fees. What is a lien?", "why don't they tell me?"]),
+        ("Two things: how do I treat a burn, and how do I exit vim?", ["how do I treat a burn,", "how do I exit vim?"]),
+        ("What is a lien? By the way, how do I exit vim?", ["What is a lien?", "how do I exit vim?"]),
+        ("a) What is a tort? b) How do I treat a burn?", ["What is a tort?", "How do I treat a burn?"]),
+        ("Two questions: (a) what is a stroke, (b) what is a tort?", ["what is a stroke,", "what is a tort?"]),
+        ("a) What is a tort?\nb) How do I treat a burn?", ["What is a tort?", "How do I treat a burn?"]),
+        ("Make a quiz:\n1. What is a tort?\n2. What is a vein?\n\nAlso, how do I exit vim?",
+         ["Make a quiz:\n1. What is a tort?\n2. What is a vein?", "how do I exit vim?"]),
         ("Write a function. It should be fast. Then, on another note: what is a lien?",
          ["Write a function. It should be fast.", "what is a lien?"]),
     ],
@@ -66,6 +86,81 @@ def test_a_list_of_tasks_is_told_from_a_list_of_requirements() -> None:
         segment("I run a bakery in Texas.\n1. What is a tort?\n2. Write a short poem.").lead
         == "I run a bakery in Texas."
     )
+
+
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "Please answer in German.",
+        "Answer in French.",
+        "I need you to be formal:",
+        "For me, answer each in German:",
+        "I run a bakery in Texas.",
+    ],
+)
+def test_what_leads_a_list_and_says_more_than_that_one_follows_is_kept(lead: str) -> None:
+    found = segment(f"{lead}\n1. What is a tort?\n2. Write a short poem.")
+    assert found.lead == lead
+    assert [one.text for one in found.found] == ["What is a tort?", "Write a short poem."]
+
+
+@pytest.mark.parametrize(
+    "lead", ["Please help me with these:", "I have two questions:", "Hello! Can you answer the following?", "Todo:"]
+)
+def test_what_only_announces_a_list_is_dropped(lead: str) -> None:
+    found = segment(f"{lead}\n1. What is a tort?\n2. Write a short poem.")
+    assert (found.lead, found.listed, len(found.found)) == ("", True, 2)
+
+
+def test_an_order_before_a_list_is_not_lost() -> None:
+    found = segment("Please write a poem about rain.\n1. What is a tort?\n2. How do I exit vim?")
+    assert found.found[0].text == "Please write a poem about rain."
+    assert not found.listed
+
+
+@pytest.mark.parametrize(
+    "middle",
+    ["Fix this:\n```python\nx = = 1\n```", "Explain this code: x = 1", "What does this do?\n```\nx = 1\n```"],
+)
+def test_what_brings_its_own_material_leans_on_nothing(middle: str) -> None:
+    found = segment(f"1. What is a tort?\n2. {middle}\n3. What is a stock?").found
+    assert [one.leans for one in found] == [False, False, False]
+    assert segment("1. What is a tort?\n2. Then fix this").found[1].leans
+
+
+@pytest.mark.parametrize(
+    ("last", "leans"),
+    [
+        ("Tell me which one I should learn first.", True),
+        ("Can I take unpaid leave to care for him?", True),
+        ("Is she allowed to drive?", True),
+        ("What about in Texas?", True),
+        ("Please show the formula.", True),
+        ("Show me the formula for a circle.", False),
+        ("Can my boss fire me if he is angry?", False),
+        ("Which one of the planets is largest?", False),
+        ("Which one is older, Rome or Athens?", False),
+    ],
+)
+def test_persons_and_results_that_are_named_before_are_leant_on(last: str, leans: bool) -> None:
+    assert segment(f"What is a tort? {last}").found[1].leans is leans
+
+
+@pytest.mark.parametrize(
+    ("turn", "context"),
+    [
+        ("My flat is damp. What is a lien? Can I withhold rent?", "My flat is damp."),
+        ("My flat is damp. What is a lien? By the way, how do I exit vim?", ""),
+        ("My flat is damp. What is a lien? What is a mortgage?", ""),
+        ("My flat is damp. What is a lien? Can I withhold it?", ""),
+        ("Tom has a cat. What is a lien? Can I withhold rent?", ""),
+        ("Hello there! What is a lien? Can I withhold rent?", ""),
+        ("Please answer in German. What is a lien? Write a Python function.", "Please answer in German."),
+        ("Answer in German. My flat is damp. What is a lien? One more thing: can I exit vim?", "Answer in German."),
+    ],
+)
+def test_terms_and_the_asker_s_own_case_go_with_later_segments_that_need_them(turn: str, context: str) -> None:
+    assert [one.context for one in segment(turn).found] == ["", context]
 
 
 def test_what_leans_on_something_before_it_is_told() -> None:
@@ -91,6 +186,12 @@ def test_a_hundred_thousand_characters_cost_nothing_and_the_longest_that_is_read
     began = time.process_time()
     segment((unit * LONGEST)[:LONGEST])
     assert time.process_time() - began < 1.5
+
+
+def test_what_segments_are_given_from_before_others_stays_small() -> None:
+    found = segment("I am old. " * 200 + "What is my lien? " * 500).found
+    assert len(found) == 500
+    assert 0 < sum(len(one.context) for one in found) < 24 * 1_000
 
 
 def test_segments_keep_every_word_of_the_turn() -> None:

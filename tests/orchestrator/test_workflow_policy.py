@@ -133,6 +133,27 @@ async def test_health_data_that_comes_together_only_in_the_parts_stays_with_who_
     assert "code may not see what this part builds on." in answer.text
 
 
+async def test_the_default_answers_in_place_of_who_may_not_see_what_a_part_builds_on_and_says_so(
+    tmp_path: Path,
+) -> None:
+    said = "The patient was diagnosed with diabetes and takes insulin."
+    service = make_service(tmp_path, [], how={"legal": {"answers": [said]}})
+    service.decider.policy._specialists = tuple(
+        type(one)(one.name, one.compliance | ({"phi"} if one.name == "general" else frozenset()), one.capabilities)
+        for one in service.decider.policy._specialists
+    )
+    text = (
+        "What is a lien? Then turn it into a Python script for Jane Doe, born 12 March 1961, MRN 4711-0815. "
+        "Also, write a poem about a river."
+    )
+    try:
+        answer = await service.answer(ask(text))
+    finally:
+        await service.close()
+    assert [part.specialist for part in answer.parts] == ["legal", "general", "general"]
+    assert "Part 2: code may not see what this part builds on, so general answers." in answer.text
+
+
 async def test_neither_is_it_composed_by_who_may_not_see_it(tmp_path: Path) -> None:
     asked: list[tuple[str, Generation]] = []
     said = "The patient was diagnosed with diabetes and takes insulin."

@@ -63,16 +63,34 @@ async def divide(
             segments = segment(request.messages[-1].text)
             if len(segments.found) > 1:
                 places[place] = segments
-    texts = [one.text for segments in places.values() for one in segments.found]
-    if not texts:
+    if not places:
         return found
-    rankings = iter(await asyncio.to_thread(router.rank, [(Message(Role.USER, text),) for text in texts]))
+    rankings = iter(await asyncio.to_thread(_ranked, router, [one for each in places.values() for one in each.found]))
     for place, segments in places.items():
         mine = [next(rankings) for _ in segments.found]
         decision = decided[place]
         assert isinstance(decision, Decision)
         found[place] = _decision(decision, requests[place], segments, mine, pool, settings, default)
     return found
+
+
+def _ranked(router: Router, segments: Sequence[Segment]) -> list[Ranking]:
+    """A ranking for each segment: as sure as the less sure one of its own words and of them with what it is given."""
+    given = [one for one in segments if one.context]
+    texts = [*(one.text for one in segments), *(f"{one.context}\n\n{one.text}" for one in given)]
+    rankings = router.rank([(Message(Role.USER, text),) for text in texts])
+    others = iter(rankings[len(segments) :])
+    return [
+        _as_sure_as(ranking, next(others)) if one.context else ranking
+        for one, ranking in zip(segments, rankings[: len(segments)], strict=True)
+    ]
+
+
+def _as_sure_as(ranking: Ranking, other: Ranking) -> Ranking:
+    if ranking.domain is None:
+        return ranking
+    sure = other.confidence if other.domain == ranking.domain else other.scores.get(ranking.domain, 0.0)
+    return structs.replace(ranking, confidence=min(ranking.confidence, sure))
 
 
 def _may_be_divided(decision: Decision, request: Request) -> bool:
@@ -128,6 +146,18 @@ def several(plan: Plan, whole: Decision) -> Decision:
         reason=f"The request asks for {len(plan.tasks)} things: {asked}.{more}",
         plan=plan,
     )
+
+
+def given_to(decision: Decision, id: int, specialist: str, reason: str, why: str) -> Decision:
+    """The decision once somebody else than planned answers the part `id`; `why` is told of the whole."""
+    plan = decision.plan
+    if plan is None:
+        return structs.replace(decision, specialist=specialist, reason=reason)
+    tasks = tuple(
+        structs.replace(task, specialist=specialist, reason=reason) if task.id == id else task for task in plan.tasks
+    )
+    plan = structs.replace(plan, tasks=tasks)
+    return structs.replace(decision, reason=f"{decision.reason} Part {id}: {why}", plan=plan)
 
 
 def routed(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Decision:
@@ -192,7 +222,7 @@ def _is_compound(parts: Sequence[Part], segments: Segments, default: str) -> boo
     sure = {
         part.decision.specialist
         for part in parts
-        if not part.first.leans
+        if (not part.first.leans or (part.first.follows and part.decision.specialist != default))
         and any(one.asks for one in part.segments)
         and _sure(part.segments, part.decision, default)
     }
@@ -220,7 +250,7 @@ def _tasks(parts: Sequence[Part], lead: str, request: Request) -> list[SubTask]:
         tasks.append(
             SubTask(
                 id=place + 1,
-                text="\n\n".join(filter(None, (lead, _text(part, turn)))),
+                text="\n\n".join(filter(None, (lead, _context(part, turn), _text(part, turn)))),
                 specialist=part.decision.specialist,
                 depends_on=depends,
                 confidence=part.decision.confidence,
@@ -228,6 +258,12 @@ def _tasks(parts: Sequence[Part], lead: str, request: Request) -> list[SubTask]:
             )
         )
     return tasks
+
+
+def _context(part: Part, turn: str) -> str:
+    """What stands before other parts and is said for this one too, but for what it holds itself."""
+    context = next((one.context for one in part.segments if one.context), "")
+    return "" if context in turn[part.first.start : part.segments[-1].end] else context
 
 
 def _text(part: Part, turn: str) -> str:

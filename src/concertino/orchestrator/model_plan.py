@@ -19,6 +19,7 @@ from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.plan_check import (
     LONGEST_TEXT,
     MOST_PLAN_TOKENS,
+    PLAN_SHARE,
     PLAN_TRIES,
     in_order,
     objection,
@@ -88,9 +89,11 @@ async def plan_by_model(
     principal: Principal,
     spending: Spending | None = None,
 ) -> Planned:
-    """Let the generalist plan a compound request; its segments are the plan where that fails twice or cannot be.
+    """Let the generalist plan a compound request; its segments are the plan where that fails twice, takes too long or
+    cannot be. Where it finds one thing, the decision has no plan: one specialist answers the whole request.
 
-    A wrong plan is given back to it only where policy lets it see that: what a model wrote counts as what was told.
+    What a model wrote counts as what was told: a wrong plan is given back to it, and a right one carried out, only
+    where policy lets the same specialists see it as the request.
     """
     segments = decision.plan
     assert segments is not None
@@ -109,28 +112,50 @@ async def plan_by_model(
         Message(Role.SYSTEM, _INSTRUCTION.format(most=settings.max_parts, team=_team(pool, eligible))),
         Message(Role.USER, turn),
     ]
-    usage, wrong = Usage(), ""
+    usage, most_s = Usage(), PLAN_SHARE * settings.deadline_s
+    ends = asyncio.get_running_loop().time() + most_s
     for attempt in range(PLAN_TRIES):
-        if attempt:
-            told = structs.replace(request, messages=(*request.messages, *messages[_OPENING:]))
-            if default not in (await policy.evaluate(told, principal)).eligible:
-                why = f"{default} may not see what it wrote itself, so its segments are the parts."
-                return Planned(_because(decision, why), usage)
+        if attempt and default not in await _seeing(messages[_OPENING:], request, policy, principal):
+            why = f"{default} may not see what it wrote itself, so its segments are the parts."
+            return Planned(_because(decision, why), usage)
         try:
-            written, used = await _ask(pool, default, messages, eligible, settings.max_parts, spending or Spending())
+            async with asyncio.timeout_at(ends):
+                written, used = await _ask(
+                    pool, default, messages, eligible, settings.max_parts, spending or Spending()
+                )
+        except TimeoutError:
+            return late(decision, most_s, usage)
         except (BackendError, InvalidRequest) as error:
             return Planned(_because(decision, f"The plan failed ({error.code}), so its segments are the parts."), usage)
-        usage = _sum(usage, used)
+        usage = total(usage, used)
         tasks = _read(written)
         said = objection(tasks, eligible, settings.max_parts) if tasks is not None else "The plan is not whole."
         wrong = said or unfaithful(tasks or (), asked) or ""
         if not wrong and tasks is not None:
-            return Planned(await _routed(tasks, decision, pool, router, default), usage)
+            told = [Message(Role.ASSISTANT, task.text) for task in tasks]
+            if not set(eligible).issubset(await _seeing(told, request, policy, principal)):
+                why = "The plan says what not all may see who may see the request, so its segments are the parts."
+                return Planned(_because(decision, why), usage)
+            return Planned(await _routed(tasks, request, decision, pool, router, default), usage)
         messages += [
             Message(Role.ASSISTANT, written[:LONGEST_TEXT]),
             Message(Role.USER, f"That plan is wrong. {wrong} Write the whole plan again."),
         ]
     return Planned(_because(decision, "The plan was wrong twice, so its segments are the parts."), usage)
+
+
+def late(decision: Decision, most_s: float, usage: Usage) -> Planned:
+    """The segments in place of a plan that was not there within `most_s` seconds."""
+    why = f"The plan was not done within {most_s:g} s, so its segments are the parts."
+    return Planned(_because(decision, why), usage)
+
+
+async def _seeing(
+    written: Sequence[Message], request: Request, policy: Policy, principal: Principal
+) -> tuple[str, ...]:
+    """Who may see the request together with what was written to plan it."""
+    told = structs.replace(request, messages=(*request.messages, *written))
+    return (await policy.evaluate(told, principal)).eligible
 
 
 async def _ask(
@@ -181,8 +206,14 @@ def _read(written: str) -> tuple[SubTask, ...] | None:
     return tuple(SubTask(task.id, task.text, task.specialist, task.depends_on) for task in plan.tasks)
 
 
-async def _routed(tasks: Sequence[SubTask], decision: Decision, pool: Pool, router: Router, default: str) -> Decision:
-    """The plan with the router's choice for each sub-task; where the router is unsure, the plan's own stands."""
+async def _routed(
+    tasks: Sequence[SubTask], request: Request, decision: Decision, pool: Pool, router: Router, default: str
+) -> Decision:
+    """The plan with the router's choice for each sub-task; where the router is unsure, the plan's own stands. A plan of
+    one thing is none: one specialist gets the request as it was told."""
+    if len(tasks) == 1:
+        (ranking,) = await asyncio.to_thread(router.rank, [request.messages])
+        return _because(routed(pool, ranking, decision.verdict, default), f"{default} found one thing in it.")
     ordered = in_order(tasks)
     numbers = {task.id: place for place, task in enumerate(ordered, 1)}
     conversations = [(Message(Role.USER, task.text),) for task in ordered]
@@ -209,9 +240,10 @@ def _because(decision: Decision, why: str) -> Decision:
     return structs.replace(decision, reason=f"{decision.reason} {why}")
 
 
-def _sum(one: Usage, two: Usage) -> Usage:
+def total(*usages: Usage) -> Usage:
+    """All of them together."""
     return Usage(
-        one.prompt_tokens + two.prompt_tokens,
-        one.completion_tokens + two.completion_tokens,
-        one.cached_tokens + two.cached_tokens,
+        sum(usage.prompt_tokens for usage in usages),
+        sum(usage.completion_tokens for usage in usages),
+        sum(usage.cached_tokens for usage in usages),
     )

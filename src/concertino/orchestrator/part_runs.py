@@ -62,12 +62,13 @@ class PartRuns:
             ]
         messages.append(Message(Role.USER, task.text))
         verdict = await self._within(given)
-        name = task.specialist
+        name, reason = task.specialist, task.reason
         if name not in verdict.eligible:
             if self.default not in verdict.eligible:
                 raise self._policy.refuse(verdict) if not verdict.eligible else self._barred(name, verdict)
+            reason = f"{reason} {name} may not see what this part builds on, so {self.default} answers.".strip()
             name = self.default
-        run = self._run(name, messages, verdict, task.confidence, task.reason, most_tokens)
+        run = self._run(name, messages, verdict, task.confidence, reason, most_tokens)
         run.target = await self._grounder.ground(run.target, run.request, run.decision, self.pool)
         return run
 

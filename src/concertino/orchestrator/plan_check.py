@@ -14,6 +14,8 @@ MOST_PLAN_TOKENS = 1024
 """That a plan may have, where the generalist writes it."""
 PLAN_TRIES = 2
 """A plan that is wrong is asked for once more."""
+PLAN_SHARE = 0.4
+"""Of the time that a request has, for its plan; where that is not enough, the segments are the plan."""
 COVERED = 0.5
 """Share of a segment's longer words that must stand in some sub-task, so that nothing that was asked is dropped."""
 INVENTED = 0.5

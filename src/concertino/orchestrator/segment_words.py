@@ -18,19 +18,29 @@ _ASKS = (
 )
 _POLITE = r"(?:please[,:]? |kindly |now,? |hi[,!.]? |hello[,!.]? |hey[,!.]? |so,? |just |maybe |ok(?:ay)?[,.]? )*"
 _THEN = r"(?:and )?(?:then|afterwards?|after (?:that|this)|next|finally|lastly|in the end|once (?:that|this) is done)"
-_ALSO = (
-    r"(?:(?:and |oh,? (?:and )?|but )?(?:also|additionally|in addition|besides(?: that| this)?|furthermore|moreover|"
-    r"separately|apart from that|on another note|on a different (?:note|topic)|unrelated(?:ly)?|"
+_TIES = r"(?:and |oh,? (?:and )?|but )?"
+_APART = (
+    rf"{_TIES}(?:separately|apart from that|on another note|on a different (?:note|topic)|unrelated(?:ly)?|by the way|"
     r"another (?:thing|question)|one (?:more|other|last) (?:thing|question)|"
-    r"my (?:second|other|next|third|last) question(?: is)?|"
+    r"my (?:second|other|next|third|last) (?:question|request)(?: is)?)"
+)
+_ALSO = (
+    rf"(?:{_TIES}(?:also|additionally|in addition|besides(?: that| this)?|furthermore|moreover|"
     r"while you(?:'re| are) at it|meanwhile|at the same time|(?:first|second|third|fourth|fifth)(?:ly)?|"
     r"to (?:begin|start) with)|oh,? and|and|plus|as well as)"
 )
-OPENING = re.compile(rf"\s*(?:(?P<then>{_THEN})|{_ALSO})\b[\s,:;.\-–—]*", re.IGNORECASE)
+_SOME = (
+    r"(?:i have )?(?:two|three|four|five|six|some|several|a few|a couple of|a) (?:\w+ )?"
+    r"(?:things|questions?|tasks|requests)(?=:)"
+)
+OPENING = re.compile(rf"\s*(?:(?P<then>{_THEN})|(?P<apart>{_APART})|{_ALSO}|{_SOME})\b[\s,:;.\-–—]*", re.IGNORECASE)
+"""`apart`: what follows is another subject."""
 ASK = re.compile(rf"\s*{_POLITE}(?:(?:{_VERBS})\b|{_ASKS})", re.IGNORECASE)
 ASK_AFTER_IF = re.compile(rf",\s+{_POLITE}(?:{_VERBS})\b", re.IGNORECASE)
 INNER = re.compile(
-    rf"(?:[,;:]|\s[-–—])?\s+(?={_THEN}\b|{_ALSO}\b)|;\s+|,\s+(?={_POLITE}(?:{_VERBS})\b)|\s[-–—]\s", re.IGNORECASE
+    rf"(?:[,;:]|\s[-–—])?\s+(?=(?:{_THEN}|{_APART}|{_ALSO})\b)|;\s+|"
+    rf",\s+(?={_POLITE}(?:{_VERBS})\b)|\s[-–—]\s",
+    re.IGNORECASE,
 )
 """Where a sentence may fall in two, if a thing is asked on either side."""
 BOUNDARY = re.compile(r"[.!?]+[\"')\]]*\s+|\n+")
@@ -40,19 +50,26 @@ ABBREVIATED = re.compile(
 )
 ITEM = re.compile(r"[ \t]{0,3}(?:\(?(?P<number>\d{1,2})[.):]|[-*•–])[ \t]+(?=\S)")
 INLINE = re.compile(r"(?:(?<=\s)|^)\(?([1-9])[.)][ \t]+(?=[A-Za-z])", re.MULTILINE)
+LETTERED = re.compile(r"(?:(?<=\s)|^)\(?(?P<number>[a-h])[.)][ \t]+(?=[a-z])", re.MULTILINE | re.IGNORECASE)
 CHOICE = re.compile(r"[ \t]*\(?[A-Ja-j][.):][ \t]+\S")
 CODE = re.compile(
     r"(?:\t| {4,})\S|[ \t]*(?:>>>|\.\.\. |\$ |#include|@\w+$|def \w+\(|class \w+[:(]|import \w+$|from [\w.]+ import|"
     r"return\b|assert\b|[{}\])]+[;,]?$|<\/?\w+[^>]*>|//|/\*)"
 )
-CONTINUES = re.compile(
-    r"\s*(?:please )?(?:answer (?:the following|these|this|my|the) |"
+_TERMS = (
+    r"(?:please )?(?:answer (?:the following|these|this|my|the) |"
     r"(?:answer|reply|respond|explain|write|show|begin|start|end|finish) (?:with|in|only|as|by|using|each|briefly|both|"
-    r"all|your|step|that|this|it)\b|"
-    r"use|keep|be|don't|do not|make sure|make it|include|assume|only|limit|format|no |thanks|thank you|it|it's|they|"
+    r"all|your|step|that|this|it)\b|use|keep|be|don't|do not|make sure|make it|include|assume|only|limit|format|no )"
+)
+TERMS = re.compile(rf"\s*{_TERMS}(?:\b|(?<=\W))", re.IGNORECASE)
+"""How a sentence begins that says how to answer."""
+AFTER_COMMA = re.compile(rf"[^,.?!\n]{{1,40}},\s+{_TERMS}", re.IGNORECASE)
+"""The same after a few words: "For me, answer each in German"."""
+CONTINUES = re.compile(
+    rf"\s*(?:{_TERMS}|(?:please )?(?:thanks|thank you|it|it's|they|"
     r"these|the (?:function|answers?|result|output|input|code|program|first|second|other)\b|"
     r"(?:can|could) you (?:please )?help(?: me)?(?: with (?:this|that|it))?\s*\?|any (?:ideas?|help|thoughts)|"
-    r"(?:is|does) (?:that|this)\b|what do you think|for example|e\.g\.)(?:\b|(?<=\W))",
+    r"(?:is|does) (?:that|this)\b|what do you think|for example|e\.g\.))(?:\b|(?<=\W))",
     re.IGNORECASE,
 )
 """How a sentence begins that only says more about what was asked before it."""
@@ -76,13 +93,35 @@ FOLLOWING = re.compile(
     re.IGNORECASE,
 )
 """Any order that says so."""
-QUOTED = re.compile(r'"[^"\n]{1,2000}"|“[^”]{1,2000}”|«[^»]{1,2000}»|`[^`\n]{1,500}`')
+QUOTED = re.compile(
+    r'"[^"\n]{1,2000}"|“[^”]{1,2000}”|„[^“”]{1,2000}[“”]|«[^»]{1,2000}»|`[^`\n]{1,500}`|'
+    r"(?<!\w)'(?=\S)(?:[^'\n]|(?<=\w)'(?=\w)){1,500}(?<=\S)'(?!\w)|"
+    r"‘(?:[^‘’\n]|(?<=\w)’(?=\w)){1,500}’(?!\w)"
+)
+"""An apostrophe within a word (don't) neither opens nor closes."""
+_ANSWERED = (
+    "calculations?|code|derivation|example|formula|math|output|proof|query|reasoning|script|sources?|steps|table|"
+    "working"
+)
 LEANS = re.compile(
     r"\b(?:it|its|them|their|those|both|everything|the (?:above|former|latter|previous|answers?|results?|summary)"
     r"(?! of\b)|(?:do|does|did|is|was|can|could|would|about|with|from|use|turn|make|explain|translate|summari[sz]e|"
-    r"rewrite) (?:this|that)|(?:this|that)(?=\W*$|[?.,;!]))\b",
+    r"rewrite) (?:this|that)|(?:this|that)(?=\W*$|[?.,;!])|what about|"
+    r"which ones?(?! of (?:the|my|our|your)\b)(?!.{0,80}\bor\b)|"
+    rf"(?:show|give|explain|describe|include|write|draw) (?:(?:me|us) )?(?:the|your) (?:{_ANSWERED})"
+    r"(?=\W*$|[?.,;!]))\b",
     re.IGNORECASE,
 )
+LEANS_ON_SOMEBODY = re.compile(
+    r"(?:(?!\b(?:my|our|your|an?|the|some\w*|any\w*|every\w*|who\w*)\b|(?-i:\s[A-HJ-Z][a-z])).)*?"
+    r"\b(?:he|she|him|her|his)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""From the start of an order or question: somebody whom it does not name itself."""
+_HERE = r"\b(?:this|that|these|those)\b[^:.?!\n]{0,60}"
+BROUGHT = re.compile(rf"{_HERE}:", re.IGNORECASE)
+BROUGHT_BELOW = re.compile(rf"{_HERE}(?:[.?!]?\s*$|:)", re.IGNORECASE)
+"""In such: what it brings itself; the second where material stands below it."""
 LEANS_ON_ALL = re.compile(
     r"\b(?:both|everything|all (?:of (?:it|this|that|them|these|the above)|the above|three|four|answers)|"
     r"the (?:above|answers|results))\b",
@@ -102,6 +141,32 @@ ANNOUNCES = re.compile(
     re.IGNORECASE,
 )
 ANNOUNCING_WORDS = 16
+ANNOUNCING = re.compile(
+    r"a|able|about|all|also|an|and|answers?|are|as|at|below|both|by|can|clarify|clear|concepts?|could|couple|d|different|"
+    r"do|each|everybody|everyone|explain|few|five|folks|following|follows|for|four|from|get|give|guys|have|hello|help|here|"
+    r"hey|hi|i|in|is|issues|items?|it|jobs|just|know|like|list|ll|look|love|m|many|me|more|my|need|now|of|on|one|ones|out|"
+    r"parts?|please|points|problems?|questions?|quick|requests?|respond|s|separate|several|short|six|solve|some|stuff|"
+    r"tackle|tasks?|team|tell|terms|thanks?|the|there|these|they|things?|this|those|three|to|today|todo|topics|two|"
+    r"unrelated|us|various|ve|want|we|what|with|work|would|you|your|\d+",
+    re.IGNORECASE,
+)
+"""Words that announce a list and say nothing else."""
+ANNOUNCING_ORDER = re.compile(
+    rf"\s*{_POLITE}(?:for me,? )?(?:(?:can|could|would|will) you |(?:i|we)(?:'d| would)? (?:need|want|like)(?: you)? "
+    rf"(?:to )?)?{_POLITE}(?:address|answers?|be|carry out|clarify|complete|do|explain|go through|handle|help|keep|"
+    r"know|look at|perform|reply|respond|solve|tackle|tell|use|work (?:on|through))\b",
+    re.IGNORECASE,
+)
+"""An order that is carried out by doing what a list says, or that says how; others make something of the list."""
+ABOUT_LIST = re.compile(r"\b(?:these|those|the following|below)\b", re.IGNORECASE)
+CONTENT_FOLLOWS = re.compile(r":\s*$|[^.?!\s][ \t]*\n?$")
+IMPERSONAL = re.compile(
+    r"\b(?:tell|give|show|help|write|send|teach|remind|make|draft|find|get|to|for) me\b|"
+    r"\bi(?:'d| would)? (?:need|want|like|wonder)\b",
+    re.IGNORECASE,
+)
+PERSONAL = re.compile(r"\b(?:i|my|me|mine|we|us|our|ours)\b", re.IGNORECASE)
+"""Who asks like this asks about the case that he told."""
 SPEAKER = re.compile(r"^[ \t]*([A-Z][\w ]{0,24}):[ \t]", re.MULTILINE)
 WORD = re.compile(r"[^\W_]+")
 COMMON = re.compile(

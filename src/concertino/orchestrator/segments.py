@@ -14,6 +14,11 @@ from concertino.orchestrator import segment_words as english
 LONGEST = 12_000
 """Characters. A longer turn brings material to work on, and is one request."""
 
+MOST_CONTEXT = 1_000
+"""Characters that a segment is given from before others."""
+MOST_WITH_CONTEXT = 24
+"""Segments; a turn with more has more than is carried out."""
+
 _Spans = list[tuple[int, int]]
 
 
@@ -32,6 +37,8 @@ class Segment(Struct, frozen=True):
     leans: bool = False
     """It speaks of something that stands before it."""
     leans_on_all: bool = False
+    context: str = ""
+    """What stands before other segments and is said for this one too: how to answer, and the facts of the case."""
 
     @property
     def words(self) -> int:
@@ -63,12 +70,14 @@ class _Piece(Struct, frozen=True):
     item: bool = False
     numbered: bool = False
     material: bool = False
+    delimited: bool = False
+    """It is material whose marks show where it ends."""
     choice: bool = False
     """It is a line such as "B. neither"."""
     follows: bool = False
+    apart: bool = False
+    """It begins another subject."""
     continues: bool = False
-    tied: bool = False
-    """A connector stands before its own words."""
     works_on_rest: bool = False
     """It is an order to work on a text that follows."""
     paragraph: int = 0
@@ -82,15 +91,17 @@ def segment(text: str) -> Segments:
     pieces = _with_stems(list(_pieces(text, quoted)))
     if sum(piece.asks and not piece.material for piece in pieces) < 2:
         return Segments(())
-    lead, rest = _lead(text, pieces)
-    found = tuple(_segment(text, group) for group in _groups(rest))
+    lead, rest, announced = _lead(text, pieces)
+    if sum(piece.asks and not piece.material for piece in rest) < 2:
+        return Segments(())
+    found = tuple(_segments(text, _groups(rest)))
     items = [piece for piece in rest if piece.item]
     whole = [one for one in found if one.item]
     listed = (
         len(whole) > 1
         and all(one.asks and one.words >= 3 for one in whole)
         and (all(piece.numbered for piece in items) or all("?" in one.text for one in whole))
-        and _announces(text, pieces)
+        and announced
     )
     return Segments(found, listed, lead)
 
@@ -101,24 +112,52 @@ def _is_dialogue(text: str) -> bool:
     return len(speakers) > len(set(speakers)) + 1
 
 
-def _announces(text: str, pieces: list[_Piece]) -> bool:
-    """Whether what stands before the first item, if anything, only says that a list follows."""
-    first = next(piece.start for piece in pieces if piece.item)
-    before = text[:first].strip()
-    return len(english.WORD.findall(before)) <= english.ANNOUNCING_WORDS and bool(english.ANNOUNCES.match(before))
-
-
-def _lead(text: str, pieces: list[_Piece]) -> tuple[str, list[_Piece]]:
-    """What stands before a list and asks nothing itself, and the pieces after it."""
+def _lead(text: str, pieces: list[_Piece]) -> tuple[str, list[_Piece], bool]:
+    """What stands before a list and holds for all of it, the pieces that may ask for something, and whether nothing but
+    a list is announced."""
     first = next((place for place, piece in enumerate(pieces) if piece.item), 0)
     before = pieces[:first]
     if not before:
-        return "", pieces
-    if _announces(text, pieces):
-        return "", pieces[first:]
-    if any(piece.asks for piece in before):
-        return "", pieces
-    return text[: pieces[first].start].strip(), pieces[first:]
+        return "", pieces, True
+    orders = [piece for piece in before if _orders(text, piece)]
+    if orders:
+        own = orders[-1] is before[-1] and english.CONTENT_FOLLOWS.search(text[before[-1].start : before[-1].end])
+        about = any(english.ABOUT_LIST.search(text, piece.start, piece.end) for piece in orders)
+        return "", _as_content(pieces, first) if own or about else pieces, False
+    said = text[before[0].start : before[-1].end].strip()
+    short = len(english.WORD.findall(said)) <= english.ANNOUNCING_WORDS
+    telling = _telling(text, before)
+    announced = not telling or (short and english.ANNOUNCES.match(said) is not None)
+    lead = text[telling[0].start : telling[-1].end].strip() if telling else ""
+    return lead, pieces[first:], announced
+
+
+def _orders(text: str, piece: _Piece) -> bool:
+    """Whether it asks for something of its own, or tells of a list as a whole; not just for what the list says."""
+    own = piece.asks or english.ABOUT_LIST.search(text, piece.start, piece.end) is not None
+    how = _says_how(text, piece) or english.ANNOUNCING_ORDER.match(text, piece.begins) is not None
+    return own and not how and not _announces(text, piece.begins, piece.end)
+
+
+def _telling(text: str, pieces: list[_Piece]) -> list[_Piece]:
+    """From the first to the last that says more than that a list or a question follows."""
+    told = [place for place, piece in enumerate(pieces) if not _announces(text, piece.begins, piece.end)]
+    return pieces[told[0] : told[-1] + 1] if told else []
+
+
+def _announces(text: str, start: int, end: int) -> bool:
+    return all(english.ANNOUNCING.fullmatch(word) for word in english.WORD.findall(text, start, end))
+
+
+def _as_content(pieces: list[_Piece], first: int) -> list[_Piece]:
+    """The pieces with a list, up to the end of its last item's paragraph, as material of the order before it."""
+    last = max(piece.paragraph for piece in pieces if piece.item)
+    return [
+        structs.replace(piece, asks=False, item=False, material=True)
+        if place >= first and piece.paragraph <= last
+        else piece
+        for place, piece in enumerate(pieces)
+    ]
 
 
 def _pieces(text: str, quoted: _Spans) -> Iterator[_Piece]:
@@ -130,12 +169,14 @@ def _pieces(text: str, quoted: _Spans) -> Iterator[_Piece]:
         stripped = line.strip()
         if stripped.startswith(("```", "~~~")):
             fenced = not fenced
-            yield _Piece(start, place, start, material=True, paragraph=paragraph)
+            yield _Piece(start, place, start, material=True, delimited=True, paragraph=paragraph)
         elif not stripped:
             paragraph += not fenced
-        elif fenced or english.CODE.match(line) or english.CHOICE.match(line):
-            choice = not fenced and english.CHOICE.match(line) is not None
-            yield _Piece(start, place, start, material=True, choice=choice, paragraph=paragraph)
+        elif fenced or stripped.startswith(">") or english.CODE.match(line):
+            marked = fenced or stripped.startswith(">")
+            yield _Piece(start, place, start, material=True, delimited=marked, paragraph=paragraph)
+        elif english.CHOICE.match(line) and start + line.index(stripped) not in inline:
+            yield _Piece(start, place, start, material=True, choice=True, paragraph=paragraph)
         else:
             yield from _of_line(text, start, place, paragraph, inline, quoted)
 
@@ -152,13 +193,25 @@ def _with_stems(pieces: list[_Piece]) -> list[_Piece]:
 
 
 def _inline_items(text: str) -> frozenset[int]:
-    """Places of "1) ... 2) ..." within lines, if they count from one."""
-    marks = [(match.start(), int(match.group(1))) for match in english.INLINE.finditer(text)]
-    return (
-        frozenset(place for place, _ in marks)
-        if len(marks) > 1 and [number for _, number in marks] == list(range(1, len(marks) + 1))
-        else frozenset()
+    """Places of "1) ... 2) ..." within lines, if they count from one; of "a) ... b) ..." if each of them asks, and
+    nothing stands before them that they could be choices of."""
+    numbers = [(match.start(), int(match.group(1))) for match in english.INLINE.finditer(text)]
+    if _counts(numbers):
+        return frozenset(place for place, _ in numbers)
+    matches = list(english.LETTERED.finditer(text))
+    letters = [(match.start(), ord(match.group("number").lower()) - ord("a") + 1) for match in matches]
+    if not _counts(letters) or not _announces(text, 0, letters[0][0]):
+        return frozenset()
+    ends = [*(place for place, _ in letters[1:]), len(text)]
+    asking = all(
+        "?" in text[match.end() : end] or english.ASK.match(text, match.end(), end)
+        for match, end in zip(matches, ends, strict=True)
     )
+    return frozenset(place for place, _ in letters) if asking else frozenset()
+
+
+def _counts(marks: list[tuple[int, int]]) -> bool:
+    return len(marks) > 1 and [number for _, number in marks] == list(range(1, len(marks) + 1))
 
 
 def _of_line(
@@ -167,7 +220,9 @@ def _of_line(
     quoted = [span for span in quoted if span[0] < end and span[1] > start]
     cuts = [start, *(mark for mark in sorted(inline) if start < mark < end), end]
     for left, right in itertools.pairwise(cuts):
-        mark = english.ITEM.match(text, left, right)
+        mark = english.ITEM.match(text, left, right) or (
+            english.LETTERED.match(text, left, right) if left in inline else None
+        )
         is_item = mark is not None and (mark.group("number") is not None or left == start)
         for place, (one, other) in enumerate(_sentences(text, mark.end() if mark and is_item else left, right, quoted)):
             begins_item = is_item and place == 0
@@ -221,15 +276,15 @@ def _count(text: str, piece: _Piece) -> int:
 
 
 def _piece(text: str, start: int, end: int, paragraph: int) -> _Piece:
-    begins, follows = start, False
+    begins, follows, apart = start, False, False
     while (opening := english.OPENING.match(text, begins, end)) and opening.end() < end:
         begins, follows = opening.end(), follows or opening.group("then") is not None
-    continues = english.CONTINUES.match(text, begins, end) is not None
-    asks = not continues and (
-        "?" in text[begins:end]
-        or english.ASK.match(text, begins, end) is not None
-        or english.ASK_AFTER_IF.search(text, begins, end) is not None
+        apart = apart or opening.group("apart") is not None
+    begun = "?" in text[begins:end] or english.ASK.match(text, begins, end) is not None
+    continues = english.CONTINUES.match(text, begins, end) is not None or (
+        not begun and english.AFTER_COMMA.match(text, begins, end) is not None
     )
+    asks = not continues and (begun or english.ASK_AFTER_IF.search(text, begins, end) is not None)
     order = english.WORKS_ON.match(text, begins, end)
     return _Piece(
         start,
@@ -237,8 +292,8 @@ def _piece(text: str, start: int, end: int, paragraph: int) -> _Piece:
         begins,
         asks=asks,
         follows=follows,
+        apart=apart,
         continues=continues,
-        tied=begins > start,
         works_on_rest=(order is not None and _brings(text, order.end(), end))
         or english.FOLLOWING.match(text, begins, end) is not None,
         paragraph=paragraph,
@@ -255,12 +310,14 @@ def _groups(pieces: list[_Piece]) -> list[list[_Piece]]:
     """One group of neighbours for each thing that is asked, with what belongs to it."""
     groups: list[list[_Piece]] = []
     pending: list[_Piece] = []
-    working: _Piece | None = None
+    working, ends = False, None
     for place, piece in enumerate(pieces):
-        if working is not None and not (piece.tied and piece.paragraph > working.paragraph):
-            groups[-1].append(piece)
-            continue
-        working = piece if piece.works_on_rest and piece.asks and not piece.item else None
+        if working:
+            ends = piece.delimited if ends is None else ends
+            if piece.delimited or not ends:
+                groups[-1].append(piece)
+                continue
+        working, ends = piece.works_on_rest and piece.asks and not piece.item, None
         inside = groups[-1] if groups and not pending else None
         in_item = inside is not None and inside[0].item and piece.paragraph == inside[0].paragraph
         if piece.item or (piece.asks and not in_item):
@@ -282,16 +339,52 @@ def _asked_later(rest: list[_Piece], piece: _Piece) -> bool:
     return any(other.asks for other in rest if other.paragraph - piece.paragraph <= 1)
 
 
-def _segment(text: str, group: list[_Piece]) -> Segment:
+def _segments(text: str, groups: list[list[_Piece]]) -> Iterator[Segment]:
+    """A segment for each group, with what statements before the questions of earlier ones say for it too."""
+    heads: list[list[_Piece]] = []
+    for place, group in enumerate(groups):
+        first = group[0]
+        if place >= MOST_WITH_CONTEXT:
+            heads = []
+        if first.apart:
+            heads = [[piece for piece in head if _says_how(text, piece)] for head in heads]
+        yield _segment(text, group, _context(text, heads, _is_personal(text[first.begins : group[-1].end])))
+        head = list(itertools.takewhile(lambda piece: not (piece.asks or piece.material or piece.item), group))
+        if len(head) < len(group):
+            heads.append(_telling(text, head))
+
+
+def _context(text: str, heads: list[list[_Piece]], personal: bool) -> str:
+    paragraphs: list[str] = []
+    for head in heads:
+        said = text[head[0].begins : head[-1].end].strip() if head else ""
+        if personal and _is_personal(said):
+            paragraphs.append(said)
+        else:
+            paragraphs += [text[piece.begins : piece.end].strip() for piece in head if _says_how(text, piece)]
+    return "\n\n".join(paragraphs)[:MOST_CONTEXT]
+
+
+def _says_how(text: str, piece: _Piece) -> bool:
+    return any(rule.match(text, piece.begins, piece.end) for rule in (english.TERMS, english.AFTER_COMMA))
+
+
+def _is_personal(said: str) -> bool:
+    return english.PERSONAL.search(english.IMPERSONAL.sub(" ", said)) is not None
+
+
+def _segment(text: str, group: list[_Piece], context: str) -> Segment:
     first, start, end = group[0], group[0].start, group[-1].end
     words = text[first.begins : end].strip()
     asking = next((piece for piece in group if piece.asks), first)
-    opening = " ".join(text[asking.begins : asking.end].split()[: english.LEAN_WORDS + 2])
-    said = text[asking.begins : asking.end]
-    near = said if first.follows else opening
+    brought = english.BROUGHT_BELOW if any(piece.material for piece in group) else english.BROUGHT
+    said = brought.sub(" ", text[asking.begins : asking.end])
+    opening = " ".join(said.split()[: english.LEAN_WORDS + 2])
+    near = english.EXPLETIVE.sub(" ", said if first.follows else opening)
     # What a statement of the same segment has named is what its "it" means.
-    leans = start > 0 and first is asking and english.LEANS.search(english.EXPLETIVE.sub(" ", near)) is not None
-    on_all = start > 0 and first is asking and english.LEANS_ON_ALL.search(said) is not None
+    can_lean = start > 0 and first is asking
+    leans = can_lean and bool(english.LEANS.search(near) or english.LEANS_ON_SOMEBODY.match(said))
+    on_all = can_lean and english.LEANS_ON_ALL.search(said) is not None
     return Segment(
         words,
         start,
@@ -301,4 +394,5 @@ def _segment(text: str, group: list[_Piece]) -> Segment:
         follows=first.follows,
         leans=leans or on_all,
         leans_on_all=on_all,
+        context="" if leans or on_all else context,
     )

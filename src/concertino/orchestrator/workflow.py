@@ -14,11 +14,12 @@ from msgspec import UNSET, Struct
 from concertino.config import WorkflowSettings
 from concertino.errors import BackendError, BackendTimeout, ConcertinoError
 from concertino.orchestrator import costs, workflow_text
-from concertino.orchestrator.compound import SEVERAL
+from concertino.orchestrator.compound import SEVERAL, given_to
 from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.grounding import sources_of
-from concertino.orchestrator.model_plan import Planned
+from concertino.orchestrator.model_plan import Planned, late, total
 from concertino.orchestrator.part_runs import Answered, PartRuns
+from concertino.orchestrator.plan_check import PLAN_SHARE
 from concertino.orchestrator.run import Run
 from concertino.specialists.pool import Pool
 from concertino.storage.budgets import Cost
@@ -32,8 +33,8 @@ Planner = Callable[[Decision], Awaitable[Planned]]
 class _Work:
     """One part on its way."""
 
-    def __init__(self, task: SubTask) -> None:
-        self.task = task
+    def __init__(self, task: SubTask, title: str = "") -> None:
+        self.task, self.title = task, title
         self.specialist = task.specialist
         self.state = PartState.WAITING
         self.text = ""
@@ -42,6 +43,8 @@ class _Work:
         self.cut = False
         self.failure: ConcertinoError | None = None
         self.why = ""
+        self.instead = ""
+        """Why somebody else answers than the plan said."""
         self.over = asyncio.Event()
         self.shown = 0
         """Characters of its text that were sent."""
@@ -61,7 +64,8 @@ class _News(Struct, frozen=True):
 class Workflow:
     """A compound answer on its way. `open` it, then read `chunks` to the end, and `close` it in any case.
 
-    With `plan` the generalist divides the request anew when the workflow is opened. Parts that do not wait for another
+    With `plan` the generalist divides the request anew when the workflow is opened; where it finds one thing in it, the
+    answer is one specialist's, without a heading or a note. Parts that do not wait for another
     run at once, `concurrency` of them. When the deadline comes, what is not done is late. Raises the first failure
     where no part has an answer.
     """
@@ -114,13 +118,18 @@ class Workflow:
 
     @property
     def answered_by(self) -> str:
-        """`several`; `answer().parts` tells who gave what."""
-        return SEVERAL
+        """`several`, and `answer().parts` tells who gave what; or who answers alone."""
+        return self._works[0].specialist if self._alone else SEVERAL
+
+    @property
+    def _alone(self) -> bool:
+        """The plan found one thing in the request."""
+        return self.decision.plan is None
 
     @property
     def usage(self) -> Usage:
         """Of all parts, the plan and the composition."""
-        return _sum(self._extra, *(work.usage for work in self._works))
+        return total(self._extra, *(work.usage for work in self._works))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -130,8 +139,8 @@ class Workflow:
     @property
     def model_hashes(self) -> dict[str, str]:
         """The weights that may answer, by specialist: with a plan still to be made, those of all who are eligible."""
-        assert self.decision.plan is not None
-        names = self.decision.verdict.eligible if self._plan else self.decision.plan.specialists
+        plan = self.decision.plan
+        names = self.decision.verdict.eligible if self._plan or plan is None else plan.specialists
         return {name: self._runs.pool.get(name).model_hash for name in names}
 
     @property
@@ -144,14 +153,18 @@ class Workflow:
         """Plan, begin, and wait for the first text of any part. Raises the first failure when all parts failed."""
         self._deadline = asyncio.get_running_loop().time() + self._deadline_s
         if self._plan is not None:
+            most_s = PLAN_SHARE * self._deadline_s
             try:
-                async with asyncio.timeout_at(self._deadline):
+                async with asyncio.timeout(most_s):
                     planned = await self._plan(self.decision)
-            except TimeoutError as error:
-                raise self._late() from error
+            except TimeoutError:
+                planned = late(self.decision, most_s, Usage())
             self.decision, self._extra = planned.decision, planned.usage
-        assert self.decision.plan is not None
-        self._works = [_Work(task) for task in self.decision.plan.tasks]
+        decision, turn = self.decision, self.request.messages[-1].text
+        alone = SubTask(1, turn, decision.specialist, (), decision.confidence, decision.reason)
+        tasks = decision.plan.tasks if decision.plan else (alone,)
+        titles = workflow_text.titles([task.text for task in tasks])
+        self._works = [_Work(task, title) for task, title in zip(tasks, titles, strict=True)]
         self._tasks = [asyncio.ensure_future(self._work(work)) for work in self._works]
         while not any(work.text or work.state is PartState.COMPLETED for work in self._works) and not self._all_over:
             self._early.append(await self._next())
@@ -200,10 +213,10 @@ class Workflow:
         self.complete = True
 
     async def _chunks(self) -> AsyncIterator[Chunk]:
-        in_parts = self._settings.answer == "parts"
+        in_parts = self._alone or self._settings.answer == "parts"
         while self._early or not self._news.empty() or not self._all_over:
             news = self._early.popleft() if self._early else await self._next()
-            if news.report is not None:
+            if news.report is not None and not self._alone:
                 yield Chunk(part=news.report)
             for text in self._advance() if in_parts else ():
                 yield Chunk(text=text)
@@ -211,7 +224,8 @@ class Workflow:
         if not in_parts:
             async for text in self._composed():
                 yield Chunk(text=text)
-        yield Chunk(text=self._closing())
+        if not self._alone:
+            yield Chunk(text=self._closing())
         cut = any(work.cut for work in self._works)
         yield Chunk(finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP, usage=self.usage)
 
@@ -221,15 +235,16 @@ class Workflow:
         while self._current < len(self._works):
             work = self._works[self._current]
             over = work.state in _OVER
-            if not work.headed and (work.text or over):
+            if not work.headed and not self._alone and (work.text or over):
                 work.headed = True
-                pieces.append(workflow_text.heading(work.report()))
+                pieces.append(workflow_text.heading(work.report(), work.title))
             if work.shown < len(work.text):
                 pieces.append(work.text[work.shown :])
                 work.shown = len(work.text)
             if not over:
                 break
-            pieces.append(workflow_text.ending(work.report(), work.text, work.why, cut=work.cut))
+            if not self._alone or work.why:
+                pieces.append(workflow_text.ending(work.report(), work.text, work.why, cut=work.cut))
             self._current += 1
         return pieces
 
@@ -251,7 +266,7 @@ class Workflow:
             for work in self._works:
                 if workflow_text.lacks_code(whole.text, work.text):
                     report = work.report()
-                    yield workflow_text.heading(report) + work.text
+                    yield workflow_text.heading(report, work.title) + work.text
                     yield workflow_text.ending(report, work.text, work.why, cut=work.cut)
             return
         if whole.text:
@@ -272,14 +287,15 @@ class Workflow:
             whole.state = PartState.FAILED if unusable else PartState.COMPLETED
         except (ConcertinoError, TimeoutError):
             whole.state = PartState.FAILED  # nothing is lost: the parts are there
-        self._extra = _sum(self._extra, whole.usage)
+        self._extra = total(self._extra, whole.usage)
         self._news.put_nowait(_News())
 
     def _closing(self) -> str:
         assert self.decision.plan is not None
         reasons = {work.task.id: work.why for work in self._works if work.why}
         reports = [work.report() for work in self._works]
-        return workflow_text.closing(reports, reasons, self.decision.plan.left_out)
+        instead = {work.task.id: work.instead for work in self._works if work.instead}
+        return workflow_text.closing(reports, reasons, self.decision.plan.left_out, instead)
 
     async def _work(self, work: _Work) -> None:
         """One part, from its turn to its end. What fails is kept with the part; only cancellation leaves."""
@@ -322,7 +338,7 @@ class Workflow:
         """Everything that a run says, as it comes."""
         try:
             await run.open()
-            work.specialist = run.answered_by
+            self._note_who(work, run.decision)
             async for chunk in run.chunks():
                 work.text += chunk.text
                 if chunk.text:
@@ -331,6 +347,13 @@ class Workflow:
             work.usage = run.usage
             work.sources = sources_of(run.target)
             await run.close()
+
+    def _note_who(self, work: _Work, decision: Decision) -> None:
+        """Who answers a part; if that is not whom the plan says, the decision tells why, as a Run's does."""
+        work.specialist, task = decision.specialist, work.task
+        if work.specialist != task.specialist and task.specialist != SEVERAL:
+            work.instead = decision.reason.removeprefix(task.reason).strip()
+            self.decision = given_to(self.decision, task.id, work.specialist, decision.reason, work.instead)
 
     def _tell(self, work: _Work, state: PartState) -> None:
         work.state = state
@@ -345,7 +368,7 @@ class Workflow:
 
     def _share(self) -> int:
         """Tokens that one part may write; half of all are kept for a composition, which says everything again."""
-        shares = len(self._works) * (2 if self._settings.answer == "composed" else 1)
+        shares = len(self._works) * (2 if self._settings.answer == "composed" and not self._alone else 1)
         return max(1, self._most() // shares)
 
     def _most(self) -> int:
@@ -370,13 +393,5 @@ class Workflow:
             decision=self.decision,
             usage=self.usage,
             finish_reason=self.finish_reason or FinishReason.STOP,
-            parts=tuple(work.report() for work in self._works),
+            parts=() if self._alone else tuple(work.report() for work in self._works),
         )
-
-
-def _sum(*usages: Usage) -> Usage:
-    return Usage(
-        sum(usage.prompt_tokens for usage in usages),
-        sum(usage.completion_tokens for usage in usages),
-        sum(usage.cached_tokens for usage in usages),
-    )

@@ -16,9 +16,20 @@ they say, numbers and code word for word. Add no facts of your own and leave not
 Do not mention the specialists."""
 
 
-def heading(part: Part) -> str:
+def heading(part: Part, title: str) -> str:
     """The line above a part's answer."""
-    return f"### {part.id}. {title(part.task)} ({part.specialist})\n\n"
+    return f"### {part.id}. {title} ({part.specialist})\n\n"
+
+
+def titles(tasks: Sequence[str]) -> list[str]:
+    """The title of each part, without the paragraphs at its beginning that stand in another part too."""
+    found = []
+    for place, task in enumerate(tasks):
+        others, own = [*tasks[:place], *tasks[place + 1 :]], task
+        while any(own.partition("\n\n")[0] in other for other in others) and (rest := own.partition("\n\n")[2]):
+            own = rest
+        found.append(title(own))
+    return found
 
 
 def title(task: str) -> str:
@@ -37,11 +48,12 @@ def ending(part: Part, text: str, why: str, *, cut: bool) -> str:
     return f"{fence}\n\n*Broken off: {why}*\n\n" if text else f"*Not answered: {why}*\n\n"
 
 
-def closing(parts: Sequence[Part], reasons: dict[int, str], left_out: int) -> str:
-    """The note under the whole answer: who said what, and what is missing."""
+def closing(parts: Sequence[Part], reasons: dict[int, str], left_out: int, instead: dict[int, str]) -> str:
+    """The note under the whole answer: who said what, who did `instead` of whom it was for, and what is missing."""
     answered = [f"{part.id} by {part.specialist}" for part in parts if part.state is PartState.COMPLETED]
     missing = [f"{part.id} ({part.specialist}): {reasons[part.id]}" for part in parts if part.id in reasons]
     lines = [f"Answered: {', '.join(answered)}."] if answered else []
+    lines += [f"Part {id}: {why}" for id, why in instead.items()]
     if missing:
         lines.append(f"Not answered: {' '.join(missing)}")
     if left_out:
