@@ -167,3 +167,21 @@ async def test_orders_about_the_route_change_nothing(make: Make, order: str) -> 
 async def test_a_hundred_thousand_characters_are_one_request(make: Make) -> None:
     decision = await make().decide(ask("What is a lien? Write Python. " * 800))
     assert decision.plan is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\n{}\n\n### Response:",
+        "{}\n\nLet's think step by step. First list the relevant facts, then reason about each of them, and finally "
+        "state the answer on its own line.",
+        "{} List the relevant facts first.",
+    ],
+)
+@pytest.mark.parametrize("asked", ["What is a lien on a house?", "Can I take aspirin before a tooth is drawn?"])
+async def test_what_a_prompt_template_says_of_the_answer_is_no_request_of_its_own(
+    make: Make, template: str, asked: str
+) -> None:
+    decision = await make().decide(ask(template.format(asked)))
+    assert decision.plan is None and decision.specialist in ("legal", "medical")

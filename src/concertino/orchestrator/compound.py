@@ -15,6 +15,7 @@ from concertino.errors import ConcertinoError
 from concertino.orchestrator import choice
 from concertino.orchestrator.segments import Segment, Segments, segment
 from concertino.router.base import Router
+from concertino.router.wrapping import question_in
 from concertino.specialists.pool import AUTO, Pool
 from concertino.types import Decision, Message, Plan, Ranking, Request, Role, SubTask, Tier, Verdict
 
@@ -60,7 +61,11 @@ async def divide(
     places: dict[int, Segments] = {}
     for place, (item, request) in enumerate(zip(decided, requests, strict=True)):
         if isinstance(item, Decision) and _may_be_divided(item, request):
-            segments = segment(request.messages[-1].text)
+            text = request.messages[-1].text
+            core = question_in(text)
+            if core is not None and len(segment(core).found) < 2:
+                continue  # what a prompt template says around one question is no request of its own
+            segments = segment(text)
             if len(segments.found) > 1:
                 places[place] = segments
     if not places:

@@ -174,7 +174,8 @@ COMMON = re.compile(
     r"whose|when|where|which|are|was|were|been|being|does|did|done|has|have|had|get|got|that|this|these|those|"
     r"they|them|their|there|then|than|his|her|him|she|its|our|out|any|all|one|two|much|many|more|most|some|such|"
     r"very|too|also|just|only|now|old|about|with|from|into|over|please|help|need|want|know|tell|think|make|made|"
-    r"like|going|good|right|thing|things",
+    r"like|going|good|right|thing|things|each|own|below|first|finally|final|answers?|responses?|requests?|instructions?|"
+    r"tasks?|lists?|lets?|describes|appropriately|completes|relevant|facts?|steps?|reason|state|line",
     re.IGNORECASE,
 )
-"""Words that say nothing of what a question is about."""
+"""Words that say nothing of what a question is about, those of the form of an answer among them."""
