@@ -12,6 +12,7 @@ from msgspec import structs
 from concertino.cli.promotion import incumbent
 from concertino.config import load
 from concertino.datasets.folder import Row
+from concertino.models.adapters import AdapterManifest
 from concertino.recipe import load_recipe
 from concertino.registry import Registry, read_version, serving
 from tests.cli.conftest import ROOT, Command
@@ -198,12 +199,25 @@ def test_a_successor_must_beat_the_version_that_serves(concertino: Command, fini
     finished.evaluate()
     assert concertino(*finished.arguments).returncode == 0
     first = current(concertino)
-    assert concertino(*finished.arguments).returncode == 5  # no better than itself
+    same = other_weights(tmp_path, "no-better", wrong=tuple(range(40)))
+    assert concertino(*same.arguments).returncode == 5
     better = other_weights(tmp_path, "better", wrong=(1, 2))
     done = concertino(*better.arguments)
     assert done.returncode == 0, done.stderr
     assert f"over version {(first or '')[:12]} on 80 rows" in done.stdout
     assert current(concertino) != first
+
+
+def test_the_same_weights_calibrated_anew_are_judged_as_they_were(concertino: Command, finished: Finished) -> None:
+    assert concertino(*finished.arguments).returncode == 0
+    first = current(concertino)
+    finished.write_adapter(b"weights", temperature=1.5)
+    finished.evaluate()
+    done = concertino(*finished.arguments)
+    assert done.returncode == 0, done.stdout
+    assert "over generalist" in done.stdout and current(concertino) != first
+    finished.evaluate(over_generalist=-0.2)
+    assert concertino(*finished.arguments).returncode == 5
 
 
 def test_a_version_that_came_with_the_package_is_what_the_gain_is_over(tmp_path: Path) -> None:
@@ -216,7 +230,10 @@ def test_a_version_that_came_with_the_package_is_what_the_gain_is_over(tmp_path:
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation/predictions.jsonl").write_bytes(b"\n".join(msgspec.json.encode(line) for line in worse))
     recipe = load_recipe(ROOT / "recipes/finance/banking-intent.yaml")
-    found = incumbent(recipe, tmp_path, "specialist", served, ("age_limit",))
+    other = AdapterManifest(
+        "encoder", "base", "0" * 64, 8, 16.0, ("age_limit",), files={"adapter.safetensors": "1" * 64}
+    )
+    found = incumbent(recipe, tmp_path, "specialist", served, other)
     assert found is not None and found.version == served.version.version
     assert (found.rows, found.difference < -0.05, found.p is not None and found.p < 0.001) == (len(lines), True, True)
 
@@ -239,7 +256,8 @@ def test_a_skill_of_a_specialist_that_the_team_lacks_is_judged_against_its_versi
 ) -> None:
     made = Finished(tmp_path / "tax", name="tax/clause-type")
     assert concertino(*made.arguments).returncode == 0, concertino(*made.arguments).stdout
-    assert "over version" in concertino(*made.arguments, "--dry-run").stdout
+    other = Finished(tmp_path / "other", name="tax/clause-type", weights=b"other")
+    assert "over version" in concertino(*other.arguments, "--dry-run").stdout
 
 
 def test_a_run_that_is_not_there_is_named_with_what_to_do(concertino: Command, finished: Finished) -> None:

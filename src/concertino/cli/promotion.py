@@ -1,7 +1,7 @@
 """What the promotion gate judges by, gathered from a recipe, a run and a dataset."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from concertino.evaluation.measured import group_of
 from concertino.evaluation.metrics import statistics_of
 from concertino.evaluation.statistics import compare, mcnemar
 from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
-from concertino.models.adapters import file_sha256, read_adapter
+from concertino.models.adapters import AdapterManifest, file_sha256, read_adapter
 from concertino.models.catalogue import load_catalogue
 from concertino.recipe import Metric, Recipe, load_recipe
 from concertino.registry import Served, serving
@@ -37,6 +37,7 @@ _SHINGLE = 3
 _PAIRED_SHARE = 0.5
 """The incumbent counts where it was measured on at least this share of the candidate's test rows."""
 _LEAKS_LISTED = 1000
+_WEIGHTS = (".safetensors", ".gguf")
 
 Shingles = frozenset[tuple[str, ...]]
 
@@ -70,7 +71,7 @@ def gather(
         dataset=dataset.manifest.content,
         base_hashes=frozenset(file.sha256 for file in base.files),
         leaks=tuple(_leaks(dataset, recipe.data.near_duplicate)),
-        incumbent=incumbent(recipe, run, report.specialist.name, serving(team, recipe.name), adapter.labels),
+        incumbent=incumbent(recipe, run, report.specialist.name, serving(team, recipe.name), adapter),
         accepted=accepted,
     )
     sources = tuple(SourceFile(file.path, file.sha256, file.licence, file.origin) for file in dataset.manifest.sources)
@@ -78,11 +79,16 @@ def gather(
 
 
 def incumbent(
-    recipe: Recipe, run: Path, runner: str, served: Served | None, labels: tuple[str, ...]
+    recipe: Recipe, run: Path, runner: str, served: Served | None, adapter: AdapterManifest
 ) -> Incumbent | None:
-    """The run against the version that serves the skill, where both answered the same test rows."""
-    if served is None:
+    """The run against the version that serves the skill, where both answered the same test rows.
+
+    None too where that has the same weights, which were only calibrated anew: there is nothing to gain over them, and
+    the run is judged as its predecessor was.
+    """
+    if served is None or _weights(adapter.files) == _weights(served.version.files):
         return None
+    labels = adapter.labels
     mine = read_predictions(run / PREDICTIONS, runner)
     theirs = read_predictions(served.folder / PREDICTIONS.name, SPECIALIST)
     shared = [(mine[key], theirs[key]) for key in mine if key in theirs and mine[key].expected == theirs[key].expected]
@@ -101,6 +107,11 @@ def incumbent(
     paired = mcnemar([one.right for one, _ in shared], [two.right for _, two in shared])
     p = whole.p if metric is Metric.MACRO_F1 else paired.p
     return Incumbent(served.version.version, len(shared), whole.difference, whole.lower, whole.upper, changes, p)
+
+
+def _weights(files: Mapping[str, str]) -> frozenset[str]:
+    """Hashes of what was trained, of an adapter's or a version's files: calibration leaves these as they are."""
+    return frozenset(digest for path, digest in files.items() if path.endswith(_WEIGHTS))
 
 
 def _paired(
