@@ -8,8 +8,8 @@ import pytest
 from concertino.config import Settings
 from concertino.orchestrator import choice
 from concertino.specialists.pool import Pool
-from concertino.types import Ranking, Tier, Verdict
-from tests.teams import DOMAINS
+from concertino.types import Facts, Ranking, Tier, Verdict
+from tests.teams import DOMAINS, echo_team
 
 SURE = Ranking({"legal": 0.8, "finance": 0.15, "general": 0.05}, 0.8, "legal", "It reads like law.")
 UNSURE = Ranking({"legal": 0.4, "finance": 0.35, "general": 0.25}, 0.4, None, "Not sure.")
@@ -57,3 +57,19 @@ def test_reasons_can_be_read_one_after_the_other(pool: Pool) -> None:
     ranking = Ranking({"legal": 0.4}, 0.4, None, "unsure between legal and finance")
     decision = choice.ranked(pool, ranking, Verdict(DOMAINS), "general")
     assert decision.reason == "Unsure between legal and finance. general answers."
+
+
+def test_earlier_turns_are_those_of_who_could_be_chosen(team_settings: Callable[..., Settings]) -> None:
+    cards = echo_team()["specialists"] + [{**echo_team()["specialists"][0], "name": "counsel", "domains": ["legal"]}]
+    tenants = {"bank": ["general", "finance", "counsel"], "clinic": ["general", "medical"]}
+    pool = Pool(team_settings(specialists=cards, policy={"tenants": tenants}), Path, lambda card: "")
+    found = Ranking({"finance": 0.9}, 0.9, "finance", "Switched.", earlier=("legal", "code", None))
+
+    def earlier(tenant: str, *eligible: str) -> tuple[str, ...]:
+        return choice.ranked(pool, found, Verdict(eligible, facts=Facts(tenant)), "general").earlier
+
+    assert earlier("default", *DOMAINS, "counsel") == ("legal", "code", "general")
+    assert earlier("bank", "general", "finance", "counsel") == ("counsel", "general", "general")
+    assert earlier("clinic", "general", "medical") == ("general", "general", "general")
+    # Health data has left only one since: for all that is known, code answered before.
+    assert earlier("default", "general", "medical") == ("legal", "code", "general")

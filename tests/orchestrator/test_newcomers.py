@@ -10,7 +10,7 @@ from concertino.config import Settings, build
 from concertino.errors import ConfigurationError
 from concertino.orchestrator.decider import Decider, engineless
 from concertino.orchestrator.newcomers import find_newcomers
-from concertino.types import Decision, Message, Principal, Ranking, Request, Role, Tier
+from concertino.types import Decision, FunctionCall, Message, Principal, Ranking, Request, Role, Tier, ToolCall
 from tests.teams import echo_team
 
 pytestmark = pytest.mark.models
@@ -194,3 +194,85 @@ async def test_without_the_encoder_the_team_works_and_says_what_to_pull(
     decider = engineless(build(echo_team(home=str(tmp_path), specialists=cards), "a test"))
     assert "concertino pull all-MiniLM-L6-v2" in caplog.text and "hr" in caplog.text
     assert (await decide(decider, LEAVE)).specialist != "hr"
+
+
+def turns(*texts: str) -> list[Message]:
+    """The user's turns, each but the last with an answer."""
+    messages = [Message(Role.USER, texts[0])]
+    for text in texts[1:]:
+        messages += [Message(Role.ASSISTANT, "Here you go."), Message(Role.USER, text)]
+    return messages
+
+
+async def decided(decider: Decider, messages: Sequence[Message], tenant: str = "default") -> Decision:
+    return (await decider.decide_many([Request(tuple(messages))], Principal(tenant=tenant)))[0]
+
+
+CARRY_OVER = "what happens to them if I cannot take them all before the end of the year"
+
+
+async def test_a_follow_up_stays_with_a_described_specialist_and_a_switch_leaves_it(
+    team_settings: Callable[..., Settings],
+) -> None:
+    decider = with_cards(team_settings, HR)
+    asked = [LEAVE, CARRY_OVER, "and in that case?", "write an email to my manager about it"]
+    for count in (2, 3, 4):
+        kept = await decided(decider, turns(*asked[:count]))
+        assert (kept.specialist, kept.tier, kept.domain) == ("hr", Tier.DESCRIPTIONS, "hr")
+        assert kept.earlier == ("hr",) * (count - 1)
+        assert kept.reason.startswith("Kept from the turn before: hr")
+    left = await decided(decider, turns(*asked, "How do I rebase a git branch?", "and in that case?"))
+    assert (left.specialist, left.tier) == ("code", Tier.LINEAR)
+    assert left.earlier == ("hr", "hr", "hr", "hr", "code")
+    back = await decided(decider, turns("How do I rebase a git branch?", f"Other topic: {LEAVE}"))
+    assert (back.specialist, back.earlier) == ("hr", ("code",))
+    assert back.reason.startswith("Switched: hr")
+
+
+async def test_each_turn_of_a_described_specialist_is_found_again_in_any_process(
+    team_settings: Callable[..., Settings],
+) -> None:
+    asked = [LEAVE, CARRY_OVER, "How do I rebase a git branch?", "thanks", "when is payday?"]
+    along = with_cards(team_settings, HR)
+    found = [await decided(along, turns(*asked[: place + 1])) for place in range(len(asked))]
+    assert await decided(with_cards(team_settings, HR), turns(*asked)) == found[-1]
+    assert list(found[-1].earlier) == [decision.specialist for decision in found[:-1]]
+
+
+async def test_what_is_known_of_a_conversation_depends_on_who_may_be_chosen(
+    team_settings: Callable[..., Settings],
+) -> None:
+    decider = with_cards(team_settings, HR, policy={"tenants": {"guests": ["general", "code"]}})
+    asked = turns(LEAVE, "and in that case?")
+    assert (await decided(decider, asked)).specialist == "hr"
+    guest = await decided(decider, asked, "guests")
+    assert (guest.specialist, guest.earlier) == ("general", ("general",))
+    assert "hr" not in guest.scores
+    assert (await decided(decider, asked)).specialist == "hr"
+
+
+CALL = Message(Role.ASSISTANT, None, tool_calls=(ToolCall("1", FunctionCall("lookup", "{}")),))
+
+
+async def test_a_described_specialist_keeps_its_open_tool_loop(team_settings: Callable[..., Settings]) -> None:
+    for changes in ({}, {"router": {"conversations": False}}):
+        decider = with_cards(team_settings, HR, **changes)
+        loop = [*turns(LEAVE), CALL]
+        answered = [*loop, Message(Role.TOOL, "12 days", tool_call_id="1")]
+        for messages in (loop, answered, [*answered, *turns("By the way, what is anaemia?")][:3]):
+            decision = await decided(decider, messages)
+            assert (decision.specialist, decision.tier) == ("hr", Tier.DESCRIPTIONS)
+            assert changes or decision.reason.startswith("Kept while a tool call is open: hr")
+
+
+async def test_a_described_specialist_that_may_not_see_a_tool_s_answer_loses_its_loop_and_the_reason_says_so(
+    team_settings: Callable[..., Settings],
+) -> None:
+    decider = with_cards(team_settings, HR)
+    asked = turns(LEAVE)
+    record = "Patient Maria Lopez, SSN 536-90-4399, was diagnosed with diabetes and takes metformin."
+    loop = [*asked, CALL, Message(Role.TOOL, record, tool_call_id="1")]
+    assert (await decided(decider, asked)).specialist == "hr"
+    decision = await decided(decider, loop)
+    assert "hr" in decision.verdict.excluded
+    assert decision.specialist != "hr"

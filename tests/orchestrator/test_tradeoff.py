@@ -53,6 +53,34 @@ def test_auto_takes_the_cheaper_of_two_that_are_nearly_as_good(firm: Pool) -> No
     assert "92% of the quality of legal at 20% of the price" in decision.reason
 
 
+def test_who_has_answered_is_no_dearer_or_cheaper_for_it(firm: Pool) -> None:
+    for name in ("legal", "paralegal", "general"):
+        speeds = Speeds()
+        speeds.observe(name, 0.1, 1.0, 1)  # far from the max_tokens that the others' cards have
+        assert settled(firm, speeds=speeds).specialist == "paralegal"
+    both = Speeds()
+    both.observe("legal", 0.1, 1.0, 1)
+    both.observe("paralegal", 0.1, 9.0, 900)
+    assert settled(firm, speeds=both).specialist == "paralegal"
+
+
+def test_a_price_limit_counts_by_the_answers_so_far_where_there_are_any(firm: Pool) -> None:
+    speeds = Speeds()
+    speeds.observe("paralegal", 0.1, 1.0, 10)
+    # about 30 tokens: 0.0003 for legal
+    assert settled(firm, "auto:best", speeds, max_cost=0.0005).specialist == "legal"
+
+
+def test_earlier_turns_are_those_of_whom_the_trade_off_gave_them_to(firm: Pool) -> None:
+    messages = (Message(Role.USER, TEXT), Message(Role.ASSISTANT, "No."), Message(Role.USER, "Who painted that?"))
+    names = tuple(specialist.card.name for specialist in firm)
+    found = Ranking({"general": 0.9, "legal": 0.1}, 0.9, "general", "Switched.", earlier=("legal",))
+    for model, who in (("auto", "paralegal"), ("auto:best", "legal"), ("auto:cheap", "general")):
+        decision = choice.ranked(firm, found, Verdict(names), "general")
+        settled = tradeoff.settle(firm, Request(messages, model), decision, firm.settings.router, Speeds())
+        assert settled.earlier == (who,)
+
+
 def test_best_takes_the_best_whatever_it_costs(firm: Pool) -> None:
     assert settled(firm, "auto:best").specialist == "legal"
 

@@ -216,3 +216,43 @@ def test_what_is_usual_among_rivals_leaves_each_one_out(tier: DescriptionTier) -
     np.fill_diagonal(likeness, -1.0)
     nearest = np.sort(likeness, axis=1)[:, -NEIGHBOURS:]
     assert profile.usual == pytest.approx(float(nearest.mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("description", "title"),
+    [
+        ("Cooking and restaurants.", True),
+        ("Human resources: pay, leave, benefits and meetings.", True),
+        ("IT helpdesk: wifi, passwords, printers, laptops, VPN access.", False),
+        ("Personalabteilung: Urlaubstage, Gehalt, Krankmeldung, Elternzeit", False),
+        ("Wifi\nPasswords\nPrinters\nLaptops", False),
+        ("One and two and three and four and five and six and seven", False),
+    ],
+)
+def test_a_description_that_enumerates_is_no_title(
+    tier: DescriptionTier, published: Path, description: str, title: bool
+) -> None:
+    thresholds = tier.weights.manifest.thresholds
+    made = DescriptionTier([Described("one", description)], home=published)
+    assert made._thresholds["one"] == (thresholds.titled if title else thresholds.listed)
+
+
+def test_a_short_list_does_not_take_everyday_requests(published: Path, head: LinearRouter) -> None:
+    helpdesk = Described("it", "IT helpdesk: wifi, passwords, printers, laptops, VPN access.")
+    made = DescriptionTier([helpdesk], home=published, router=head, served=("it", "general"))
+    assert ask(made, head, "my wifi is down in room 204", left=("it", "general")).domain == "it"
+    for text in (
+        "Think of topics that are most common in classic interview questions for a job in computer science.",
+        "Prepare an email signature template for the given person or company.\na graduate student",
+        "Enter the words that satisfy the given condition.\n5 Countries that Start with S",
+        "Describe the responsibilities of the given job.\nSecurity Officer",
+    ):
+        assert ask(made, head, text, left=("it", "general")).domain != "it"
+
+
+def test_a_stand_in_keeps_the_threshold_that_it_was_measured_with(published: Path, head: LinearRouter) -> None:
+    doctor = "A doctor: complaints, diagnoses, medication, test results and advice to patients."
+    served = ("doctor", "general", "code", "legal", "finance")
+    made = DescriptionTier([Described("doctor", doctor)], home=published, router=head, served=served)
+    assert made.stand_ins["doctor"].domain == "medical"
+    assert made._thresholds["doctor"] == made.weights.manifest.thresholds.titled

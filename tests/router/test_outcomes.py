@@ -8,10 +8,11 @@ import pytest
 from concertino import plugins
 from concertino.errors import ConfigurationError
 from concertino.router.alternatives import ClusterRouter, FactorRouter, FittedRouter, KnnRouter, calibrated
+from concertino.router.conversation import ConversationRouter
 from concertino.router.fitted import ARRAYS, BASE, DOMAINS, HEAD, MANIFEST, OUTCOMES, FittedManifest, write_fitted
 from concertino.router.outcomes import ClusterOutcomes, FactorOutcomes, NeighbourOutcomes, make_model, utility
 from concertino.training.routing.fit import clusters, factors, fit_method, neighbours
-from concertino.types import Message, Role
+from concertino.types import FunctionCall, Message, Role, ToolCall
 
 NAN = float("nan")
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
@@ -130,6 +131,32 @@ def test_a_table_of_outcomes_routes_to_whom_it_expects_most_of_for_the_money(
     thrifty = KnnRouter(weights=tmp_path, cost_weight=0.3)
     assert ask(thrifty, "git rebase fails")[0] == "small"
     assert ask(thrifty, "my knee hurts")[0] == "large"
+
+
+def test_who_is_expected_to_do_best_is_asked_at_every_turn_of_a_conversation(tmp_path: Path) -> None:
+    from concertino.router.fitted import open_encoder
+
+    vectors = open_encoder(HEAD).whole(TEXTS)
+    quality = np.array([[0.7, 0.8], [0.7, 0.8], [0.2, 0.9], [0.2, 0.9]])
+    manifest = FittedManifest("knn", OUTCOMES, ("small", "large"), HEAD, "", "", costs=(1.0, 10.0))
+    write_fitted(tmp_path, manifest, neighbours(vectors, quality, 2))
+    router = ConversationRouter(KnnRouter(weights=tmp_path, cost_weight=0.3))
+    said = [Message(Role.USER, "how do I sort a list in python")]
+    assert router.rank([said])[0].domain == "small"
+    for text, who in (
+        ("how do I rebase a branch on main with git, please", "small"),
+        ("my knee hurts when I climb the stairs to my flat", "large"),
+        ("and how do I sort a dictionary by value in python", "small"),
+    ):
+        said += [Message(Role.ASSISTANT, "Like this."), Message(Role.USER, text)]
+        ranking = router.rank([said])[0]
+        assert ranking.scores == pytest.approx(router.router.rank([said])[0].scores, abs=1e-5)
+        assert (ranking.domain, "cost counted" in ranking.reason) == (who, True)
+    assert ranking.earlier == ("small", "small", "large")
+    call = Message(Role.ASSISTANT, None, tool_calls=(ToolCall("1", FunctionCall("search", "{}")),))
+    locked = router.rank([[*said, call, Message(Role.USER, "my knee hurts when I climb the stairs")]])[0]
+    assert locked.domain == "small"
+    assert locked.reason.startswith("kept while a tool call is open: small")
 
 
 def test_bad_folders_and_options_are_refused_with_what_to_do(knn: Path, tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concertino import config
-from concertino.cli import output, router_tables
-from concertino.cli.session import ConfigOption, JsonOption, given_text
+from concertino.cli import output, router_explain, router_fit, router_propose, router_tables
+from concertino.cli.router_options import AsJson, LabelField, OptionalData, OutOfScope, TextField
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from concertino.backends.encoder.session import EncoderFiles
-    from concertino.training.routing.examples import Fields
+    from concertino.training.routing.report import Bin
 
 app = typer.Typer(no_args_is_help=True, help="Train the router, measure it, and see why it decides as it does.")
 
@@ -19,10 +21,6 @@ DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TextField = Annotated[str, typer.Option("--text", help="The examples' field that holds the text.")]
-LabelField = Annotated[str, typer.Option("--label", help="The examples' field that holds the domain.")]
-OutOfScope = Annotated[str, typer.Option("--out-of-scope", help="The label of examples that are nobody's.")]
 Base = Annotated[Path | None, typer.Option("--base-model", help="Folder with the base model; default: the pulled one.")]
 
 
@@ -35,14 +33,24 @@ def train(
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the balanced draw.")] = 3,
     members: Annotated[int, typer.Option("--members", help="Trainings whose weights are averaged.")] = 4,
     threads: Annotated[int, typer.Option("--threads", help="Processor threads.")] = 2,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--examples", help='More questions of the five classes, {"text", "label"} a line; oos is general.'
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tune the encoder on the data folder, quantise it, and calibrate it."""
+    from concertino.training.routing.examples import Fields, read_examples
     from concertino.training.routing.train import train as run
     from concertino.training.routing.tune import Recipe
 
-    base = _base_model(base_model)
-    manifest = run(data_dir, base, out, Recipe(seed=seed, members=members, epochs=epochs, threads=threads), output.say)
+    more = read_examples(examples, Fields()) if examples is not None else None
+    for trouble in more.troubles if more is not None else ():
+        output.say(f"{examples}: {trouble}")
+    recipe = Recipe(seed=seed, members=members, epochs=epochs, threads=threads)
+    manifest = run(data_dir, _base_model(base_model), out, recipe, output.say, more)
     if as_json:
         output.print_json(manifest)
     else:
@@ -96,93 +104,12 @@ def teams(
     output.print_text(f"{out / 'teams.jsonl'}: {asked} questions")
 
 
-@app.command()
-def fit(
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data, for labels."),
-    ] = None,
-    outcomes: Annotated[
-        Path | None, typer.Option("--outcomes", help="Fit on this table of outcomes instead: text x candidate.")
-    ] = None,
-    examples: Annotated[
-        Path | None, typer.Option("--examples", help="Learn your own domains from these rows: a text and its domain.")
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            help="linear (examples only, and their default), knn (the default else), clusters, or matrix-factorisation "
-            "(outcomes only).",
-        ),
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Calibrate on these rows, not on folds of the examples.")
-    ] = None,
-    test: Annotated[
-        Path | None, typer.Option("--test", help="Judge on these rows, not on a part of the examples.")
-    ] = None,
-    text: TextField = "text",
-    label: LabelField = "label",
-    fine: Annotated[
-        str | None, typer.Option("--fine", help="The examples' field with a finer label, to learn domains by.")
-    ] = None,
-    out_of_scope: OutOfScope = "oos",
-    out_of_scope_share: Annotated[
-        float, typer.Option("--out-of-scope-share", help="What share of your requests is probably nobody's.")
-    ] = 0.1,
-    cost: Annotated[list[str] | None, typer.Option("--cost", help="NAME=NUMBER: what a candidate costs.")] = None,
-    per_class: Annotated[int, typer.Option("--per-class", help="Labelled texts a domain.")] = 2000,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the router.")] = Path("router-fitted"),
-    as_json: AsJson = False,
-) -> None:
-    """Fit another router: your own domains on examples, the built-in ones on the data folder, or a table of outcomes.
-
-    A row of the examples (jsonl, CSV) has a text and the domain that it belongs to; rows labelled oos are nobody's.
-    What was measured is printed; the folder that is written goes into router.options.weights.
-
-    A line of a table is {"text": ..., "scores": {"candidate": 0.5, ...}}; candidates that were not tried on a text
-    may be left out. All three methods are compared on a test part of the table, with the best single candidate and
-    the oracle.
-
-    \b
-    Examples:
-      concertino router fit --examples mine.jsonl --out my-router
-      concertino router fit --examples mine.csv --label team --fine topic --test later.csv --json
-      concertino router fit --outcomes outcomes.jsonl --method clusters
-    """
-    if examples is not None and outcomes is not None:
-        raise typer.BadParameter("give either --examples FILE or --outcomes FILE.")
-    if examples is not None:
-        from concertino.training.routing.examples import Fields
-
-        files = (examples, calibration, test)
-        _fit_examples(files, Fields(text, label, fine, out_of_scope), method, out_of_scope_share, out, as_json)
-        return
-    method = method or "knn"
-    if outcomes is not None:
-        _fit_outcomes(outcomes, method, cost or [], out, as_json)
-        return
-    if data_dir is None:
-        raise typer.BadParameter("give --examples FILE, --outcomes FILE, or --data-dir for the built-in domains.")
-    from concertino.training.routing.data import load_splits
-    from concertino.training.routing.fit import drawn_rows, fit_domains
-
-    splits = load_splits(data_dir, output.say)
-    rows, held = drawn_rows(splits.train, per_class), drawn_rows(splits.calibration, 400)
-    manifest = fit_domains(rows, held, out, method, splits.hashes, output.say)
-    if as_json:
-        output.print_json(manifest)
-    else:
-        output.print_text(f"{out}: {method} of {manifest.rows} texts, threshold {manifest.threshold}")
+app.command()(router_fit.fit)
 
 
 @app.command()
 def evaluate(
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder with the development data."),
-    ] = None,
+    data_dir: OptionalData = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights other than the shipped ones.")] = None,
     questions: Annotated[
         Path | None, typer.Option("--questions", help='More questions, {"text", "label"} a line.')
@@ -200,13 +127,16 @@ def evaluate(
 ) -> None:
     """Measure the head on the test part, on exam questions and on questions of your own, and list what goes wrong.
 
-    With --examples, measure a router on labelled rows of your own, for which no data folder is needed.
+    With --examples, measure a router on labelled rows of your own, for which no data folder is needed; what
+    `concertino router fit` wrote is measured so.
     """
     if examples is not None:
         from concertino.training.routing.examples import Fields
         from concertino.training.routing.own_judge import judge_own
 
         found = judge_own(examples, weights, Fields(text, label, None, out_of_scope), output.say)
+        if plot is not None:
+            _plot({found.name: found.reliability}, plot)
         if as_json:
             output.print_json(found)
         else:
@@ -218,119 +148,22 @@ def evaluate(
 
     report = run(data_dir, weights, output.say, questions)
     if plot is not None:
-        from concertino.training.routing.report import draw_reliability
-
-        draw_reliability(report.details, plot)
-        output.say(f"reliability diagram: {plot}")
+        _plot({name: part.reliability for name, part in report.details.items()}, plot)
     if as_json:
         output.print_json(report)
     else:
         output.print_text(router_tables.report(report, wrong))
 
 
-@app.command()
-def explain(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin.")],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", envvar="CONCERTINO_DATA_DIR", help="Look for neighbours in its training rows too."),
-    ] = None,
-    nearest: Annotated[int, typer.Option("--nearest", help="How many training examples to show.")] = 5,
-    as_json: JsonOption = False,
-    config_path: ConfigOption = None,
-) -> None:
-    """Say who would get a text and why: scores, what each word adds, descriptions that fit, nearest examples.
-
-    The examples are those that ship with the package (questions written for training); with --data-dir also a draw of
-    the other training rows, which takes some seconds to embed.
-
-    \b
-    Examples:
-      concertino router explain "can my landlord keep the deposit?"
-      concertino router explain --json - < question.txt
-    """
-    from concertino.training.routing.explain import explain_text
-
-    found = explain_text(given_text(text), config.load(config_path), nearest, data_dir, output.say)
-    if as_json:
-        output.print_json(found)
-    else:
-        output.print_text(router_tables.explanation(found))
+app.command()(router_explain.explain)
+app.command()(router_propose.propose)
 
 
-@app.command()
-def propose(
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many to list.")] = 20,
-    among: Annotated[int, typer.Option("--among", min=1, help="How many of the last requests to look at.")] = 5000,
-    as_json: JsonOption = False,
-    config_path: ConfigOption = None,
-) -> None:
-    """List the requests that are most worth a label: said to be wrong (POST /v1/feedback), then closest between two.
+def _plot(parts: "Mapping[str, Sequence[Bin]]", path: Path) -> None:
+    from concertino.training.routing.report import draw_reliability
 
-    Texts are shown only where the audit log keeps content (audit.keep_text); else look an id up where you keep them.
-    """
-    from concertino.audit.read import AuditReader
-    from concertino.orchestrator.propose import propose as run
-    from concertino.storage.database import open_database
-    from concertino.storage.feedback import FeedbackStore
-
-    settings = config.load(config_path)
-    entries = AuditReader(settings.audit_path).tail(among)
-    engine = open_database(settings.state_url)
-    try:
-        found = run(entries, FeedbackStore(engine).latest(), count)
-    finally:
-        engine.dispose()
-    if as_json:
-        output.print_json(found)
-    else:
-        output.print_text(router_tables.proposals(found))
-
-
-def _fit_examples(
-    files: tuple[Path, Path | None, Path | None],
-    fields: "Fields",
-    method: str | None,
-    share: float,
-    out: Path,
-    as_json: bool,
-) -> None:
-    from concertino.training.routing.examples import read_examples
-    from concertino.training.routing.own import fit_own
-
-    read = [read_examples(path, fields) if path is not None else None for path in files]
-    for part in filter(None, read):
-        for trouble in part.troubles:
-            output.say(f"{part.name}: {trouble}")
-    examples, calibration, test = read
-    assert examples is not None
-    report = fit_own(
-        examples, out, method or "linear", calibration=calibration, test=test, outside_share=share, note=output.say
-    )
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_text(
-            f"{router_tables.own(report)}\n{out}: router.options.weights, with router.type {report.method}"
-        )
-
-
-def _fit_outcomes(table: Path, method: str, costs: list[str], out: Path, as_json: bool) -> None:
-    from concertino.training.routing.fit import fit_outcomes
-    from concertino.training.routing.table import read_outcomes
-
-    given = {}
-    for item in costs:
-        name, _, number = item.rpartition("=")
-        try:
-            given[name] = float(number)
-        except ValueError as error:
-            raise typer.BadParameter(f"--cost {item}: give NAME=NUMBER.") from error
-    report = fit_outcomes(read_outcomes(table, given), out, method, output.say)
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_text(router_tables.outcomes(report))
+    draw_reliability(parts, path)
+    output.say(f"reliability diagram: {path}")
 
 
 def _base_model(folder: Path | None) -> "EncoderFiles":

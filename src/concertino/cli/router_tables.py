@@ -1,10 +1,14 @@
 """What the verbs of `concertino router` found, as text."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from math import isnan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concertino.orchestrator.propose import Proposal
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from concertino.orchestrator.propose import Export, Proposal
     from concertino.training.routing.explain import TextExplanation
     from concertino.training.routing.fit import OutcomeReport
     from concertino.training.routing.left_out import LeftOut
@@ -25,11 +29,7 @@ def report(found: "Report", wrong: int) -> str:
             f"  abstained {part.abstained:.3f}"
         )
     for name, detail in found.details.items():
-        classes = list(detail.confusion)
-        lines += ["", f"{name}: rows by label, columns by choice", " " * 9 + "".join(f"{item:>9}" for item in classes)]
-        lines += [
-            f"{label:<9}" + "".join(f"{detail.confusion[label][item]:>9}" for item in classes) for label in classes
-        ]
+        lines += ["", f"{name}: rows by label, columns by choice", *_matrix(detail.confusion)]
         if wrong and detail.wrong:
             lines.append(f"{name}: the surest of {len(detail.wrong)} mistakes")
         for item in detail.wrong[:wrong]:
@@ -41,6 +41,16 @@ def report(found: "Report", wrong: int) -> str:
     speed = found.speed
     lines.append(f"encoder: one text {speed.p50_ms:.2f} ms, batch {speed.texts_per_second:.0f} texts/s")
     return "\n".join(lines)
+
+
+def _matrix(confusion: "Mapping[str, Mapping[str, int]]") -> list[str]:
+    columns = list(next(iter(confusion.values()), ()))
+    width = max(map(len, (*confusion, *columns)), default=0) + 2
+    head = " " * width + "".join(f"{name:>{max(width, 9)}}" for name in columns)
+    return [head] + [
+        f"{label:<{width}}" + "".join(f"{row[name]:>{max(width, 9)}}" for name in columns)
+        for label, row in confusion.items()
+    ]
 
 
 def left_out(judged: "list[LeftOut]") -> str:
@@ -64,15 +74,19 @@ def outcomes(found: "OutcomeReport") -> str:
     """`fit --outcomes`: the table, and a line for each router."""
     lines = [
         ", ".join(f"{part} {count}" for part, count in found.rows.items())
-        + f" texts, {found.holes} holes, {found.duplicates} repeated texts left out",
+        + f" texts, {found.holes} holes, {found.merged} lines of a text joined with an earlier one",
         "cost: " + ", ".join(f"{name} {cost:g}" for name, cost in zip(found.candidates, found.costs, strict=True)),
         f"{'router':<32}{'quality':>8}{'cost':>8}{'AIQ':>7}{'APGR':>7}{'oracle gap':>12}",
     ]
     lines += [
-        f"{item.router:<32}{item.quality:>8.3f}{item.cost:>8.2f}{item.aiq:>7.3f}{item.apgr:>7.3f}"
-        f"{item.oracle_gap:>12.3f}"
+        f"{item.router:<32}{item.quality:>8.3f}{item.cost:>8.2f}{item.aiq:>7.3f}"
+        + (f"{'-':>7}" if isnan(item.apgr) else f"{item.apgr:>7.3f}")
+        + f"{item.oracle_gap:>12.3f}"
         for item in found.curves
     ]
+    if any(isnan(item.apgr) for item in found.curves):
+        lines.append("no APGR: the cheapest candidate is the best single one on the test part")
+    lines += found.notes
     return "\n".join(lines)
 
 
@@ -99,8 +113,9 @@ def own(found: "OwnReport") -> str:
 
 
 def judged(found: "JudgedExamples", wrong: int) -> str:
-    """`evaluate --examples`: figures, and the surest mistakes."""
+    """`evaluate --examples`: figures, the confusion matrix, and the surest mistakes."""
     lines = _own_lines(found.name, found.figures)
+    lines += ["rows by label, columns by choice", *_matrix(found.confusion)]
     if wrong and found.wrong:
         lines.append(f"the surest of {len(found.wrong)} mistakes")
     for item in found.wrong[:wrong]:
@@ -132,13 +147,23 @@ def proposals(found: "list[Proposal]") -> str:
     )
 
 
+def exported(found: "Export", path: "Path") -> str:
+    """`propose --export`: what was written and what was not."""
+    lines = [f"{path}: {len(found.rows)} rows, {found.confirmed} confirmed, {found.corrected} corrected"]
+    lines += [f"left out: {count} {why}" for why, count in found.left_out.items()]
+    labels = Counter(row.label for row in found.rows)
+    if labels:
+        lines.append(", ".join(f"{label} {count}" for label, count in sorted(labels.items())))
+    return "\n".join(lines)
+
+
 def explanation(found: "TextExplanation") -> str:
     """`explain`: the decision, the head's words, the descriptions, the neighbours."""
-    ranking = found.ranking
+    decision = found.decision
     lines = [
-        f"{ranking.domain or 'nobody'} (confidence {ranking.confidence:.2f}, tier {ranking.tier.value})",
-        ranking.reason,
-        "  ".join(f"{name} {score:.2f}" for name, score in ranking.scores.items()),
+        f"{decision.specialist} (confidence {decision.confidence:.2f}, tier {decision.tier.value})",
+        decision.reason,
+        "  ".join(f"{name} {score:.2f}" for name, score in decision.scores.items()),
     ]
     if found.words:
         lines.append(f"words for {found.best} (against):")
@@ -151,7 +176,7 @@ def explanation(found: "TextExplanation") -> str:
             f"  {item.domain} {item.probability:.2f}: nearest phrase {item.phrase!r}, {item.z_score:.1f} deviations"
             f" above other texts; others' texts at {item.rival:.2f}"
         )
-    if found.nearest:
-        lines.append("nearest training examples:")
+    said = "nearest training examples" if found.nearest else "no nearest training examples"
+    lines.append(f"{said} ({found.examples})" + (":" if found.nearest else ""))
     lines += [f"  {near.likeness:.2f} {near.label:<8} {' '.join(near.text.split())[:90]}" for near in found.nearest]
     return "\n".join(lines)

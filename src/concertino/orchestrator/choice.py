@@ -24,14 +24,18 @@ def only_candidate(verdict: Verdict) -> Decision:
 def ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Decision:
     """The best eligible specialist for what the router says. Scores of excluded specialists are not shown."""
     decision = _ranked(pool, ranking, verdict, default)
-    earlier = tuple(_server(pool, domain, default) for domain in ranking.earlier)
+    earlier = tuple(_server(pool, domain, verdict, default) for domain in ranking.earlier)
     return structs.replace(decision, domain=ranking.domain, earlier=earlier)
 
 
-def _server(pool: Pool, domain: str | None, default: str) -> str:
-    """Who answered a turn of a domain."""
-    able = pool.serving(domain) if domain is not None else []
-    return able[0] if able else default
+def _server(pool: Pool, domain: str | None, verdict: Verdict, default: str) -> str:
+    """Who answered a turn of a domain: of those that the tenant may use, the first who is eligible now, or was then."""
+    allowed = pool.settings.policy.tenants.get(verdict.facts.tenant)
+    for names in (pool.serving(domain) if domain is not None else [], [default]):
+        able = [name for name in names if allowed is None or name in allowed]
+        if able:
+            return next((name for name in able if name in verdict.eligible), able[0])
+    return verdict.eligible[0]
 
 
 def _ranked(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Decision:

@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -50,8 +50,11 @@ class Decider:
         """Finds the specialists that the router does not know; None where it knows all."""
         self.second_look = second_look
         """The language-model tier; None where the team has none."""
-        self.whole_team: Router = router if newcomers is None else WholeTeam(router, newcomers)
-        """For parts of a request, and for what is another's."""
+        self.whole_team: ConversationRouter | WholeTeam = (
+            router if isinstance(router, ConversationRouter) else WholeTeam(router, newcomers)
+        )
+        """The router and the newcomers as one. Without `eligible` for parts of a request, and for what is another's."""
+        self._openings = tradeoff.Openings()
         self._turn = asyncio.Semaphore(_READ_AT_ONCE)
 
     def over(self, pool: Pool) -> "Decider":
@@ -90,16 +93,15 @@ class Decider:
         open_places = [place for place, item in enumerate(found) if isinstance(item, Verdict)]
         if open_places:
             conversations = [requests[place].messages for place in open_places]
-            rankings = await asyncio.to_thread(self.router.rank, conversations)
-            if self.newcomers is not None:
-                eligible = [verdict.eligible for verdict in found if isinstance(verdict, Verdict)]
-                refined = await asyncio.to_thread(self.newcomers.refine, conversations, rankings, eligible)
-                rankings = [
-                    new if before_tool_loop(conversation) is None else old  # who opened a tool loop keeps it
-                    for conversation, old, new in zip(conversations, rankings, refined, strict=True)
-                ]
+            verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
+            eligible = await asyncio.gather(
+                *(
+                    self._eligible(requests[place], principal, verdict)
+                    for place, verdict in zip(open_places, verdicts, strict=True)
+                )
+            )
+            rankings = await asyncio.to_thread(self.whole_team.rank, conversations, eligible)
             if self.second_look is not None:
-                verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
                 rankings = await self.second_look.refine(self.pool, conversations, rankings, verdicts, opinions, left)
             for place, ranking in zip(open_places, rankings, strict=True):
                 verdict = found[place]
@@ -118,6 +120,16 @@ class Decider:
             for request, whole, item in zip(requests, decided, divided, strict=True)
         ]
 
+    async def _eligible(self, request: Request, principal: Principal, verdict: Verdict) -> Collection[str]:
+        """Among whom the router chooses: those that policy left; in an open tool loop those that it left when that
+        began, so that whoever began it is known even if policy has excluded it since."""
+        opening = before_tool_loop(request.messages)
+        if self.newcomers is None or not opening or not verdict.excluded:
+            return verdict.eligible
+        first = structs.replace(request, messages=tuple(opening))
+        async with self._turn:
+            return (await self.policy.evaluate(first, principal, _fewest_characters(first))).eligible
+
     def _within(
         self, left: Left | None, request: Request, whole: Decision | ConcertinoError, found: Decision | ConcertinoError
     ) -> Decision | ConcertinoError:
@@ -135,7 +147,8 @@ class Decider:
         if request.model not in CHOSEN:
             return decision
         try:
-            settled = tradeoff.settle(self.pool, request, decision, self.settings.router, self.speeds, left)
+            settings, openings = self.settings.router, self._openings
+            settled = tradeoff.settle(self.pool, request, decision, settings, self.speeds, left, openings)
         except (InvalidRequest, BudgetExhausted) as error:
             return error
         return self._with_length(request, settled)
@@ -203,7 +216,7 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
     described = newcomers.domains if newcomers else ()
     second_look = SecondLook(pool, settings, described) if settings.router.language.skill else None
     if settings.router.conversations:
-        router = ConversationRouter(router, settings.router.hand_over_price)
+        router = ConversationRouter(router, settings.router.hand_over_price, newcomers)
     return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router, newcomers, second_look)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from concertino.errors import ModelMissing
 from concertino.router.base import Router
+from concertino.router.conversation import before_tool_loop
 from concertino.specialists.pool import Pool
 from concertino.types import Message, Ranking, Role
 
@@ -32,23 +33,34 @@ class Newcomers:
         self,
         conversations: Sequence[Sequence[Message]],
         rankings: Sequence[Ranking],
-        eligible: Sequence[Collection[str]],
+        eligible: Sequence[Collection[str]] | None = None,
     ) -> list[Ranking]:
-        """The router's rankings, with newcomers among `eligible` scored too: the names of those that policy left."""
-        domains = [{domain for name in left for domain in self._served_by.get(name, ())} for left in eligible]
+        """The router's rankings, with newcomers among `eligible` scored too: the names of those that policy left.
+        Without it policy is judged afterwards, and all are scored."""
+        names = [self.team] * len(rankings) if eligible is None else eligible
+        domains = [{domain for name in left for domain in self._served_by.get(name, ())} for left in names]
         return self.tier.refine(conversations, rankings, domains)
+
+    def levelled(self, ranking: Ranking, counted: Collection[str], here: str | None) -> dict[str, float]:
+        """See DescriptionTier."""
+        return self.tier.levelled(ranking, counted, here)
 
 
 class WholeTeam:
-    """The router and the newcomers as one router, for texts whose specialists' eligibility is judged afterwards."""
+    """The router and the newcomers as one router that does not follow conversations, as ConversationRouter does."""
 
-    def __init__(self, router: Router, newcomers: Newcomers) -> None:
+    def __init__(self, router: Router, newcomers: Newcomers | None) -> None:
         self._router, self._newcomers = router, newcomers
 
-    def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
-        """See Router."""
+    def rank(
+        self, conversations: Sequence[Sequence[Message]], eligible: Sequence[Collection[str]] | None = None
+    ) -> list[Ranking]:
+        """See Router. `eligible` are, for each conversation, those that policy left; None: judged afterwards."""
         rankings = self._router.rank(conversations)
-        return self._newcomers.refine(conversations, rankings, [self._newcomers.team] * len(rankings))
+        if self._newcomers is None:
+            return rankings
+        read = [before_tool_loop(conversation) or conversation for conversation in conversations]
+        return self._newcomers.refine(read, rankings, eligible)
 
 
 def find_newcomers(pool: Pool, router: Router) -> Newcomers | None:

@@ -1,10 +1,12 @@
-"""Which requests are most worth a person's label: those said to be wrong, then those the router was least sure of.
+"""Which requests are most worth a person's label, and those that have one, as examples to learn from.
 
-Uncertainty sampling by margin (Scheffer et al. 2001, "Active Hidden Markov Models"): the smaller the distance between
-the two best scores, the more a label tells. Reads the audit log and the feedback; nothing is written.
+Worth a label are those said to be wrong, then those the router was least sure of: uncertainty sampling by margin
+(Scheffer et al. 2001, "Active Hidden Markov Models"): the smaller the distance between the two best scores, the more a
+label tells. Reads the audit log and the feedback; nothing is written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -12,11 +14,17 @@ import msgspec
 from msgspec import Struct
 
 from concertino.audit.read import Entry
+from concertino.config import Settings
+from concertino.orchestrator.compound import SEVERAL
+from concertino.router.conversation import before_tool_loop, together, user_turns
+from concertino.router.cues import cues, has_words
 from concertino.storage.feedback import Feedback
-from concertino.types import Role, Tier
+from concertino.types import Message, Tier
 
-CHOSEN_BY = frozenset({Tier.LINEAR.value, Tier.DESCRIPTIONS.value, Tier.DEFAULT.value})
-"""Tiers that chose; who was pinned or alone was not the router's choice."""
+CHOSEN_BY = frozenset({Tier.LINEAR.value, Tier.DESCRIPTIONS.value, Tier.LANGUAGE.value, Tier.DEFAULT.value})
+"""Tiers that chose one of several; who was pinned or alone was not the router's choice, and `several` chose nobody."""
+OUT_OF_SCOPE = "oos"
+"""The label of what is nobody's, as `concertino router fit --examples` has it."""
 
 
 class Why(StrEnum):
@@ -38,43 +46,140 @@ class Proposal(Struct, frozen=True):
     margin: float
     tier: str
     label: str | None = None
+    """The domain of the specialist that a caller named."""
     text: str | None = None
+    """The user's turn, a later one with those before it, as the router reads them."""
 
 
-def propose(entries: Iterable[Entry], feedback: Mapping[str, Feedback], count: int) -> list[Proposal]:
+class Labelled(Struct, frozen=True):
+    """A line of the export, as `concertino router fit --examples` reads it."""
+
+    text: str
+    label: str
+
+
+class Export(Struct, frozen=True):
+    """Requests that callers have judged, as examples. `left_out`: why others are none, and how many."""
+
+    rows: tuple[Labelled, ...]
+    confirmed: int
+    corrected: int
+    left_out: dict[str, int]
+
+
+class Labels:
+    """A specialist's name -> the label of what it should have. `known` are the router's domains, None for a router that
+    does not tell."""
+
+    def __init__(self, settings: Settings, known: Collection[str] | None = None) -> None:
+        self._served = {card.name: card.serves for card in settings.specialists}
+        self._default, self._known = settings.router.default, known
+
+    def of(self, specialist: str, domain: str | None = None) -> str | None:
+        """One of the domains that the specialist serves: `domain`, where it is one of them, else the first that the
+        router knows. What is the default's because nobody serves it is `OUT_OF_SCOPE`. None for who is not in the team.
+        """
+        served = self._served.get(specialist)
+        if not served or domain in served:
+            return domain if served else None
+        found = [name for name in served if self._known is None or name in self._known]
+        if not found and specialist == self._default:
+            return OUT_OF_SCOPE
+        return (found or served)[0]
+
+
+def propose(entries: Iterable[Entry], feedback: Mapping[str, Feedback], count: int, labels: Labels) -> list[Proposal]:
     """The `count` most useful requests, best first. Requests said to be right and repeated texts are left out."""
-    found = [proposal for entry in entries if (proposal := _proposal(entry, feedback.get(entry.id)))]
+    found = [proposal for entry in entries if (proposal := _proposal(entry, feedback.get(entry.id), labels))]
     order = {Why.CORRECTED: 0, Why.WRONG: 1, Why.UNSURE: 2}
     kept: dict[str, Proposal] = {}
     for item in sorted(found, key=lambda item: (order[item.why], item.margin)):
-        kept.setdefault(" ".join(item.text.lower().split()) if item.text else item.id, item)
+        kept.setdefault(_key(item.text) if item.text else item.id, item)
     return list(kept.values())[:count]
 
 
-def _proposal(entry: Entry, said: Feedback | None) -> Proposal | None:
+def export(entries: Iterable[Entry], feedback: Mapping[str, Feedback], labels: Labels) -> Export:
+    """What callers confirmed and corrected, each text and label once, oldest first."""
+    rows: dict[tuple[str, str], Labelled] = {}
+    counts, left_out, seen = Counter[str](), Counter[str](), set[str]()
+    for entry in entries:
+        said = feedback.get(entry.id)
+        if said is None:
+            continue
+        seen.add(entry.id)
+        found = _labelled(entry, said, labels)
+        if isinstance(found, str):
+            left_out[found] += 1
+        elif (key := (_key(found.text), found.label)) in rows:
+            left_out["repeat another one"] += 1
+        else:
+            rows[key] = found
+            counts["corrected" if said.specialist is not None and not said.right else "confirmed"] += 1
+    if older := len(feedback.keys() - seen):
+        left_out["are older than the requests that were looked at (--among)"] = older
+    return Export(tuple(rows.values()), counts["confirmed"], counts["corrected"], dict(left_out))
+
+
+def _labelled(entry: Entry, said: Feedback, labels: Labels) -> Labelled | str:
+    """The example that a judged request is, or why it is none."""
     decision: dict[str, Any] = entry.begin.get("decision") or {}
-    if decision.get("tier") not in CHOSEN_BY or (said is not None and said.right):
+    specialist = said.specialist or (decision.get("specialist") if said.right else None)
+    if specialist is None:
+        return "were called wrong, and nobody was named"
+    if specialist == SEVERAL:
+        return "were divided among several specialists"
+    label = labels.of(specialist, decision.get("domain"))
+    if label is None:
+        return "are of a specialist that is not in the team"
+    text = _text(entry.begin.get("content"), decision.get("earlier") or (), specialist)
+    if text is None:
+        return "have no text in the audit log (audit.keep_text)"
+    return Labelled(text, label) if has_words(text) else "have no words"
+
+
+def _proposal(entry: Entry, said: Feedback | None, labels: Labels) -> Proposal | None:
+    """None for what was said to be right, and for what nobody judged and the router did not choose."""
+    decision: dict[str, Any] = entry.begin.get("decision") or {}
+    if not decision or (said is None and decision.get("tier") not in CHOSEN_BY) or (said is not None and said.right):
         return None
     scores = sorted(decision.get("scores", {}).items(), key=lambda item: -item[1])
-    if len(scores) < 2:
+    if len(scores) < 2 and said is None:
         return None
     why = Why.UNSURE if said is None else Why.CORRECTED if said.specialist else Why.WRONG
     others = [name for name, _ in scores if name != decision["specialist"]]
-    margin = abs(scores[0][1] - scores[1][1])
-    label = said.specialist if said is not None else None
+    margin = abs(scores[0][1] - scores[1][1]) if len(scores) > 1 else 1.0
+    named = said.specialist if said is not None else None
     return Proposal(
-        entry.id, why, decision["specialist"], others[0] if others else None, margin, decision["tier"], label,
-        _text(entry.begin.get("content")),
+        entry.id, why, decision["specialist"], others[0] if others else None, margin, decision["tier"],
+        labels.of(named, decision.get("domain")) if named else None,
+        _text(entry.begin.get("content"), decision.get("earlier") or (), named),
     )  # fmt: skip
 
 
-def _text(content: object) -> str | None:
-    """The user's last turn of stored content, which is `[messages, tools]` as JSON, or None where it is a digest."""
+def _text(content: object, earlier: Sequence[str], specialist: str | None) -> str | None:
+    """The user's last turn of stored content, which is `[messages, tools]` as JSON; None where it is a digest.
+
+    "Now shorter" is nobody's by itself, so that a later turn stands with those before it on the same subject, as the
+    router reads it. Only one that begins another subject, by who is to have it and by its wording, stands alone.
+    """
     if not isinstance(content, str):
         return None
     try:
-        messages = msgspec.json.decode(content)[0]
-    except (msgspec.DecodeError, IndexError, TypeError, KeyError):
+        messages = msgspec.json.decode(content, type=tuple[list[Message], Any])[0]
+    except msgspec.MsgspecError:
         return None
-    turns = [turn.get("content") for turn in messages if isinstance(turn, dict) and turn.get("role") == Role.USER]
-    return next((turn for turn in reversed(turns) if isinstance(turn, str) and turn.strip()), None)
+    loop = before_tool_loop(messages)
+    read = messages if loop is None else loop
+    turns = [read[place].text for place in user_turns(read)]
+    if len(turns) < 2:
+        return turns[0] if turns else None
+    opened = 0
+    if len(earlier) == len(turns) - 1:
+        opened = next((place for place in range(len(earlier) - 1, 0, -1) if earlier[place - 1] != earlier[-1]), 0)
+        if specialist not in (None, earlier[-1]) and cues(turns[-1], turns[opened:-1])["whole"]:
+            return turns[-1]
+    return together(turns[opened:-1], turns[-1])
+
+
+def _key(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -50,6 +50,11 @@ class FittedRouter:
         self._costs = np.array(self.manifest.costs or (0.0,) * len(self.manifest.candidates))
 
     @property
+    def ranks_candidates(self) -> bool:
+        """Whether scores are qualities of candidates, and not probabilities of domains."""
+        return self.manifest.kind == OUTCOMES
+
+    @property
     def domains(self) -> tuple[str, ...]:
         """Of the columns of `probabilities`."""
         return self.manifest.candidates

@@ -26,8 +26,7 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listed: float
     """Where none has: with nothing to say whose a text is, a described specialist takes too much."""
     titled: float
-    """The same for descriptions that are no list of topics, of at most `profile.TITLE` phrases: they make lower
-    probabilities."""
+    """The same for descriptions that are no list of topics (`profile.is_title`): they make lower probabilities."""
 
 
 class DescriptionManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

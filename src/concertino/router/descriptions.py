@@ -17,7 +17,7 @@ from concertino.router.base import Router
 from concertino.router.description_weights import DescriptionWeights, load_description_weights
 from concertino.router.encoder import Encoder
 from concertino.router.linear import END_CONFIDENCE, SHORT_WORDS, conversation_texts
-from concertino.router.profile import TITLE, WORD, Profile, log_odds, phrases, probability
+from concertino.router.profile import TITLE, WORD, Profile, is_title, log_odds, phrases, probability
 from concertino.router.readings import Reading, is_anothers, read_cards
 from concertino.router.stand_ins import StandIn, find_stand_ins, is_taken, with_router
 from concertino.types import Message, Ranking, Tier
@@ -84,7 +84,9 @@ class DescriptionTier:
         thresholds = self.weights.manifest.thresholds
         if any(self._shown.values()):
             return thresholds.shown
-        return thresholds.titled if len(phrases(item.description)) <= TITLE else thresholds.listed
+        if item.domain in self.stand_ins:  # the router rules strangers out, so that a short list may take what it does
+            return thresholds.titled if len(phrases(item.description)) <= TITLE else thresholds.listed
+        return thresholds.titled if is_title(item.description) else thresholds.listed
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         return self.encoder.whole(texts) if texts else np.empty((0, self.weights.bank.shape[1]), np.float32)
@@ -118,6 +120,22 @@ class DescriptionTier:
             names = [item.domain for item in self.described if item.domain in eligible[place]]
             refined[place] = self._combine(rankings[place], names, eligible[place], views)
         return refined
+
+    def levelled(self, ranking: Ranking, counted: Collection[str], here: str | None) -> dict[str, float]:
+        """The scores of a refined ranking as probabilities that sum to one: the router's domains, and of the described
+        ones those that are `counted`. That of `here`, where the conversation is, is a half at its threshold."""
+        told = {}
+        for name in self._thresholds.keys() & counted & ranking.scores.keys():
+            told[name] = chance = ranking.scores[name]
+            if name == here:
+                threshold = self._thresholds[name]
+                odds = chance * (1 - threshold) / (threshold * max(1 - chance, 1e-9))
+                told[name] = max(odds / (1 + odds), 0.5 if name == ranking.domain else 0.0)
+        most = max(1.0, sum(told.values()))
+        told = {name: value / most for name, value in told.items()}
+        known = {name: value for name, value in ranking.scores.items() if name not in self._thresholds}
+        rest = (1.0 - sum(told.values())) / (sum(known.values()) or 1.0)
+        return {name: rest * value for name, value in known.items()} | told
 
     def _compared(self, chances: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """`chances` with the advantage of those with fewer examples than others have."""

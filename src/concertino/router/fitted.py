@@ -1,6 +1,7 @@
 """A folder that `concertino router fit` wrote: a router that stands on vectors, its manifest, and their check."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,9 @@ from concertino.router.published import open_published, published_sha256
 
 MANIFEST = "fitted.json"
 ARRAYS = "arrays.npz"
+EXAMPLES = "examples.jsonl"
+MOST_EXAMPLES = 8_000_000
+"""Bytes of texts that are kept with a router, for explaining it."""
 DOMAINS, OUTCOMES = "domains", "outcomes"
 HEAD, BASE, BOTH = "head", "base", "head+base"
 """Whose encoder made the vectors: the tuned one of the linear head, the untuned one of the description tier, or both
@@ -116,16 +120,30 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_fitted(folder: Path, manifest: FittedManifest, arrays: dict[str, np.ndarray]) -> FittedManifest:
-    """Write both files; the manifest is returned with their hashes in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types its one option, not the rest
-    manifest = msgspec.structs.replace(
-        manifest,
-        arrays_sha256=digest(folder / ARRAYS),
-        encoder_sha256=encoder_sha256(manifest.encoder),
-    )
-    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+def write_fitted(
+    folder: Path, manifest: FittedManifest, arrays: dict[str, np.ndarray], examples: Sequence[tuple[str, str]] = ()
+) -> FittedManifest:
+    """Write the files; the manifest is returned with the arrays' hash in it.
+
+    `examples`, texts with what they are examples of, are for `concertino router explain` alone, and are written where
+    they take no more than `MOST_EXAMPLES`. Raises ConfigurationError where the folder cannot be written.
+    """
+    # As JSON of ASCII: a text may hold lone surrogates, which UTF-8 cannot carry.
+    lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in examples).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types its one option alone
+        manifest = msgspec.structs.replace(
+            manifest,
+            arrays_sha256=digest(folder / ARRAYS),
+            encoder_sha256=encoder_sha256(manifest.encoder),
+        )
+        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        (folder / EXAMPLES).unlink(missing_ok=True)
+        if 0 < len(lines) <= MOST_EXAMPLES:
+            (folder / EXAMPLES).write_bytes(lines)
+    except OSError as error:
+        raise ConfigurationError(f"the router cannot be written to {folder}: {error}", param="out") from error
     return manifest
 
 

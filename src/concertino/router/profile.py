@@ -15,8 +15,8 @@ import numpy as np
 from concertino.router.linear import SHORT_WORDS
 
 MOST_PHRASES = 64
-TITLE = 6
-"""A description of at most as many phrases is a title, a longer one a list of topics."""
+TITLE, LIST_MARKS = 6, 3
+"""A description of more phrases, or with so many commas and the like, is a list of topics; any other is a title."""
 MATCHES = 2.0
 """A text of the bank with this z-score on a description may be the specialist's own, so it is not held against it."""
 NEIGHBOURS = 3
@@ -24,6 +24,7 @@ SAME = 0.9999
 """Vectors with this cosine are of one text."""
 
 WORD = re.compile(r"[^\W_]+")
+_LIST_MARK = re.compile(r"[,;\n]")
 _BREAK = re.compile(r"[,;:.()!?\n]|\s(?:and|or|und|et|y)\s")
 _OPENING = re.compile(
     r"^(?:(?:all|any|the|other|questions?|requests?|everything|anything|help|tasks?|topics?|answers?|handles?|covers?"
@@ -48,6 +49,11 @@ def phrases(description: str) -> list[str]:
     "Questions about"; at most `MOST_PHRASES`."""
     parts = (_OPENING.sub("", part.strip()).strip() for part in _BREAK.split(description))
     return list(dict.fromkeys(part for part in parts if WORD.search(part)))[:MOST_PHRASES]
+
+
+def is_title(description: str) -> bool:
+    """Whether a description is a title rather than a list of topics."""
+    return len(phrases(description)) <= TITLE and len(_LIST_MARK.findall(description.strip())) < LIST_MARKS
 
 
 def in_context(description: str) -> list[str]:

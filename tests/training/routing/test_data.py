@@ -13,10 +13,12 @@ from concertino.training.routing.data import (
     CLASSES,
     CONVERSATIONS,
     SEEDS,
+    Row,
     Splits,
     conversation_rows,
     load_splits,
     subject_class,
+    with_written,
 )
 from concertino.training.routing.overlap import OverlapIndex, normalised
 from concertino.training.routing.tune import SHARES, draw_epoch
@@ -145,3 +147,17 @@ def test_every_source_has_a_share_and_domains_are_drawn_alike(splits: Splits) ->
     counts = [sum(label == number for _, label in drawn) for number in range(len(CLASSES))]
     assert max(counts[:4]) - min(counts[:4]) <= 5
     assert counts[4] == pytest.approx(280, abs=5)
+
+
+def test_more_questions_stand_beside_the_written_ones_and_outside_the_exam() -> None:
+    exam = (Row(QUESTION, "legal", QUESTION, "mmlu_test"),)
+    old = Row("Is it binding?", "finance", "Is it binding?", "seeds_finance")
+    splits = Splits((old,), (), (), exam, {"set": "1"}, 5)
+    told = [("is it  binding", "legal"), (QUESTION, "legal"), *((f"sort {n} lists", "code") for n in range(100))]
+    found = with_written(splits, told, {"judged.jsonl": "2"})
+    rows = [*found.train, *found.calibration, *found.test]
+    assert old not in rows, "the later word on a text counts"
+    assert len(rows) == 101
+    assert {row.source for row in rows} == {"seeds_legal", "seeds_code"}
+    assert 60 < len(found.train) < 95
+    assert (found.removed, found.hashes) == (6, {"set": "1", "judged.jsonl": "2"})

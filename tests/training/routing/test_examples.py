@@ -90,3 +90,22 @@ def test_rows_that_stand_in_the_test_file_too_are_taken_out_of_the_examples(tmp_
     fewer = found.without({found.rows[0].key}, "rows stand in test.jsonl too")
     assert len(fewer.rows) == len(found.rows) - 1
     assert "how do I sort a list in python" in str(fewer.troubles[-1])
+
+
+def test_a_domain_whose_rows_all_contradict_is_refused_by_name(tmp_path: Path) -> None:
+    rows = example_rows()
+    rows += [row | {"label": "clinic"} for row in rows if row["label"] == "contracts"]
+    found = read_examples(write_rows(tmp_path / "mine.jsonl", rows), Fields())
+    assert found.emptied == {"contracts": 24}
+    assert "1 domains have no row left: 'contracts' (24 rows)" in map(str, found.troubles)
+    with pytest.raises(DataRefused, match=r"none of the rows is left of 'contracts' \(24\).* 24 texts stand with two"):
+        check_labels(found)
+
+
+def test_texts_without_letters_teach_nothing(tmp_path: Path) -> None:
+    strange = [{"text": text, "label": "clinic"} for text in ("\U0001f600", "?!", "- -")]
+    found = read_examples(write_rows(tmp_path / "mine.jsonl", [*example_rows(), *strange]), Fields())
+    assert len(found.rows) == 96
+    assert any(str(trouble).startswith("3 rows have no letter or digit") for trouble in found.troubles)
+    with pytest.raises(DataRefused, match="3 rows have no letter or digit"):
+        read_examples(write_rows(tmp_path / "strange.jsonl", strange), Fields())

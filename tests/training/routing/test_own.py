@@ -1,6 +1,7 @@
 """A router of a team's own domains, fitted on a hundred rows with the encoder of the package, and served."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from concertino.errors import ConfigurationError, DataRefused, ModelMissing
 from concertino.orchestrator.decider import engineless
 from concertino.router.alternatives import METHODS, LogisticRouter, open_linear
 from concertino.router.conversation import ConversationRouter
-from concertino.router.fitted import HEAD, open_encoder
+from concertino.router.fitted import EXAMPLES, HEAD, open_encoder
 from concertino.router.linear import LinearRouter
 from concertino.training.routing.examples import Fields, read_examples
 from concertino.training.routing.own import OwnReport, fit_own, fit_threshold
+from concertino.training.routing.own_figures import from_rankings
 from concertino.training.routing.own_judge import judge_own
-from concertino.types import Message, Request, Role
+from concertino.types import Message, Ranking, Request, Role
 from tests.training.routing.own_examples import example_rows, write_rows
 
 pytest.importorskip("sklearn")
@@ -186,3 +188,57 @@ def test_any_router_is_judged_on_labelled_rows(fitted: tuple[OwnReport, Path], t
     shipped = judge_own(write_rows(tmp_path / "two.jsonl", rows), None, Fields(), heard.append)
     assert shipped.figures.accuracy == 0.5
     assert any("does not know clinic" in line for line in heard)
+
+
+def test_a_test_file_of_the_same_rows_is_refused_for_what_it_is(tmp_path: Path) -> None:
+    mine = read_examples(write_rows(tmp_path / "mine.jsonl", example_rows()), Fields())
+    with pytest.raises(DataRefused, match=r"Every row of 'clinic' \(24\).* in mine.jsonl stands in mine.jsonl too"):
+        fit_own(mine, tmp_path / "out", test=mine, note=silent, embed=embed)
+
+
+@pytest.mark.parametrize("place", ["file", "file/folder"])
+def test_a_place_that_is_no_folder_is_refused_before_anything_is_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    mine = read_examples(write_rows(tmp_path / "mine.jsonl", example_rows()), Fields())
+
+    def nothing(name: str, texts: Sequence[str]) -> np.ndarray:
+        raise AssertionError("embedded")
+
+    with pytest.raises(ConfigurationError, match="is a file"):
+        fit_own(mine, tmp_path / place, note=silent, embed=nothing)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_texts_lie_beside_the_router_unless_that_is_declined(fitted: tuple[OwnReport, Path], tmp_path: Path) -> None:
+    kept = [json.loads(line) for line in (fitted[1] / EXAMPLES).read_text("utf-8").splitlines()]
+    assert len(kept) == 96
+    assert {row["label"] for row in kept} == {"programs", "clinic", "contracts", "nobody"}
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / EXAMPLES).write_text("an older fit's")
+    fit(tmp_path, "knn", keep_texts=False)
+    assert not (folder / EXAMPLES).exists()
+
+
+def test_what_is_general_has_no_part_in_the_confidence_of_a_domain(tmp_path: Path) -> None:
+    """A router that scores `general` is judged alike, whether the rows of nobody are labelled so or not."""
+    rows = [
+        {"text": "is my contract with the landlord binding", "label": "legal"},
+        {"text": "how do I sort a list in python", "label": "code"},
+        {"text": "what is the tallest waterfall", "label": "general"},
+        {"text": "tell me a story of a dragon", "label": "general"},
+        {"text": "tell me a story of a castle", "label": "legal"},
+    ]
+    strange = [row | {"label": "oos"} if row["label"] == "general" else row for row in rows]
+    told, asked = (
+        judge_own(write_rows(tmp_path / f"{n}.jsonl", part), None, Fields(), silent)
+        for n, part in enumerate((rows, strange))
+    )
+    assert asked.figures.ece < 0.3
+    assert asked.figures.confidence_auroc == pytest.approx(4 / 6), "above both of nobody's, but for the castle"
+    assert [item.text for item in asked.wrong] == ["tell me a story of a castle"]
+    assert asked.wrong[0].confidence == pytest.approx(told.wrong[0].confidence, abs=1e-6), "of being nobody's"
+    assert asked.confusion["legal"] == {"code": 0, "legal": 1, "nobody": 1}
+    assert asked.confusion["nobody"]["nobody"] == 2
+    assert sum(item.rows for item in asked.reliability) == 5
+    assert from_rankings([Ranking({"general": 0.9, "code": 0.1}, 0.9, "general", "")], ["code"]).confidence == [0.1]

@@ -1,6 +1,7 @@
 """Outcome tables with holes and mistakes, and what a cost-quality curve makes of them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from concertino.errors import ConfigurationError
-from concertino.training.routing.curve import Point, chosen, curve, hull_height, reference_curves
+from concertino.training.routing.curve import Point, chosen, column_means, curve, hull_height, reference_curves
 from concertino.training.routing.fit import fit_outcomes
 from concertino.training.routing.table import guessed_cost, read_outcomes, split_table
 
@@ -31,8 +32,29 @@ def test_both_formats_are_read_and_holes_are_counted(tmp_path: Path) -> None:
     table = read_outcomes(path)
     assert table.candidates == ("a-7b", "b-70b")
     assert table.costs.tolist() == [7.0, 70.0]
-    assert (table.holes, table.duplicates, len(table.texts)) == (2, 1, 3)
-    assert table.quality[0].tolist() == [1.0, 0.5]
+    assert (table.holes, table.merged, table.differing, len(table.texts)) == (2, 1, 1, 3)
+    assert table.quality[0].tolist() == [0.5, 0.25], "repeats count as their mean"
+
+
+def test_a_line_for_each_text_and_candidate_is_one_table(tmp_path: Path) -> None:
+    cells = [("one", "a-7b", 1.0), ("one", "b-70b", 0.5), ("two", "a-7b", 0.0), ("two", "b-70b", 1.0)]
+    table = read_outcomes(written(tmp_path, *({"text": text, "scores": {name: how}} for text, name, how in cells)))
+    assert table.quality.tolist() == [[1.0, 0.5], [0.0, 1.0]]
+    assert (table.merged, table.differing, table.holes) == (2, 0, 0)
+
+
+def test_opposite_outcomes_are_counted_and_a_text_counts_once_in_the_costs(tmp_path: Path) -> None:
+    table = read_outcomes(
+        written(
+            tmp_path,
+            {"text": "one", "scores": {"a": 1, "b": 0}, "costs": {"a": 1, "b": 2}},
+            {"text": "one", "scores": {"a": 0, "b": 0}, "costs": {"a": 5, "b": 2}},
+            {"text": "two", "scores": {"a": 1, "b": 0}, "costs": {"a": 1, "b": 2}},
+        )
+    )
+    assert table.quality.tolist() == [[0.5, 0.0], [1.0, 0.0]]
+    assert (table.merged, table.differing) == (1, 1)
+    assert table.costs.tolist() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -44,9 +66,10 @@ def test_both_formats_are_read_and_holes_are_counted(tmp_path: Path) -> None:
         ({"text": "x"}, 'neither "scores" nor "correct"'),
         ({"text": "x", "scores": {"a-1b": 2.0}}, "the outcome of a-1b is 2.0"),
         ({"text": "x", "scores": {"a-1b": "good"}}, "must be true, false or between 0 and 1"),
-        ({"text": "x", "scores": {"a-1b": 1.0}}, "has 1 candidates"),
+        ({"text": "x", "scores": {"a-1b": 1.0}}, r"outcomes of 1 candidates \(a-1b\)"),
+        ({"text": "x", "scores": {"a": 1.0, "b": 1.0}, "costs": {"a": float("inf")}}, '"costs" must give'),
         ({"text": "x", "scores": {"a-1b": 1.0, "who": 1.0}}, "--cost who=NUMBER"),
-        ({"text": "x", "scores": {"a-1b": 1.0, "b-2b": None}}, "has 1 candidates"),
+        ({"text": "x", "scores": {"a-1b": 1.0, "b-2b": None}}, "outcomes of 1 candidates"),
         ({"text": "x", "scores": {"a-1b": 1.0, "b-2b": 1.0}, "costs": {"a-1b": -1}}, '"costs" must give'),
     ],
 )
@@ -60,6 +83,8 @@ def test_costs_come_from_the_caller_then_the_rows_then_the_names(tmp_path: Path)
         tmp_path, {"text": "x", "scores": {"a-1b": 1.0, "b-2b": 1.0, "c": 0.0}, "costs": {"b-2b": 5, "c": 9}}
     )
     assert read_outcomes(path, {"c": 4.0}).costs.tolist() == [1.0, 5.0, 4.0]
+    with pytest.raises(ConfigurationError, match=r"--cost zz: .* has no such candidate; it has a-1b, b-2b, c"):
+        read_outcomes(path, {"zz": 4.0})
 
 
 @pytest.mark.parametrize(
@@ -107,6 +132,20 @@ def test_a_hole_that_is_chosen_counts_as_the_candidates_mean() -> None:
     assert curve("dear", dear, holed, COSTS).quality == pytest.approx(0.8)
 
 
+def test_without_a_gap_there_is_no_share_of_it() -> None:
+    assert math.isnan(curve("x", TRUTH, TRUTH[:, ::-1], COSTS).apgr), "the cheapest is the best"
+    assert math.isnan(curve("x", TRUTH, TRUTH, np.array([5.0, 5.0])).apgr)
+
+
+def test_a_part_that_lacks_a_candidate_takes_its_mean_from_elsewhere() -> None:
+    holed = np.array([[1.0, float("nan")], [0.0, float("nan")]])
+    assert column_means(holed).tolist() == [0.5, 0.5], "the lowest of the others"
+    dear = np.array([[0.0, 1.0], [0.0, 1.0]])
+    found = curve("dear", dear, holed, COSTS, np.array([0.1, 0.9]))
+    assert found.quality == pytest.approx(0.9)
+    assert not math.isnan(found.aiq)
+
+
 def test_the_references_are_best_single_random_and_oracle() -> None:
     single, chance, oracle = reference_curves(TRUTH, TRUTH, COSTS)
     assert single.quality == 1.0
@@ -132,3 +171,56 @@ def test_all_three_methods_are_compared_and_one_is_written(tmp_path: Path) -> No
     for name in ("knn", "clusters", "matrix-factorisation"):
         assert by_name[name].quality > 0.95, name
     assert (tmp_path / "out" / "fitted.json").exists()
+
+
+def rows_of(count: int, **candidates: float) -> list[dict[str, object]]:
+    return [{"text": f"question {number}", "scores": dict(candidates)} for number in range(count)]
+
+
+def refused(path: Path, method: str = "knn") -> str:
+    """What is said of a table, before anything is embedded."""
+    with pytest.raises(ConfigurationError) as caught:
+        fit_outcomes(read_outcomes(path, {"a": 1, "b": 2}), path.parent / "out", method, lambda _: None)
+    return caught.value.message
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_a_table_that_leaves_a_part_empty_is_refused(tmp_path: Path, count: int) -> None:
+    assert "is empty" in refused(written(tmp_path, *rows_of(count, a=1.0, b=0.0)))
+
+
+def test_a_candidate_that_training_never_saw_is_refused_with_counts(tmp_path: Path) -> None:
+    rows = rows_of(60, a=1.0, b=0.0)
+    path = written(tmp_path, *rows)
+    train = set(split_table(read_outcomes(path, {"a": 1, "b": 2}))[0].texts)
+    for row in rows:
+        if row["text"] in train:
+            row["scores"] = {"a": 1.0}
+    assert f"b has no outcome among the {len(train)} texts to fit on" in refused(written(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("method", ["lineer", "linear"])
+def test_a_method_that_learns_no_outcomes_is_refused_with_those_that_do(tmp_path: Path, method: str) -> None:
+    said = refused(written(tmp_path, *rows_of(60, a=1.0, b=0.0)), method)
+    assert said == f"{method} cannot be fitted on a table of outcomes; knn, clusters, matrix-factorisation can"
+
+
+@pytest.mark.models
+@pytest.mark.usefixtures("published")
+def test_a_part_that_lacks_a_candidate_is_said(tmp_path: Path) -> None:
+    rows = rows_of(60, a=0.2, b=0.9)
+    path = written(tmp_path, *rows)
+    test = set(split_table(read_outcomes(path, {"a": 1, "b": 2}))[2].texts)
+    for row in rows:
+        if row["text"] in test:
+            row["scores"] = {"a": 0.2}
+    rows.append({"text": "Question 1.", "scores": {"a": 0.4}})
+    table = read_outcomes(written(tmp_path, *rows), {"a": 1, "b": 2})
+    heard: list[str] = []
+    vectors = np.eye(384, dtype=np.float32)[np.arange(len(table.texts)) % 7]
+    report = fit_outcomes(table, tmp_path / "out", "knn", heard.append, vectors)
+    assert report.notes[0].startswith("the lines differ on 1 texts")
+    assert f"the test part has no outcome of b (outcomes: a {len(test)}, b 0)" in report.notes[1]
+    assert set(report.notes) <= set(heard)
+    assert all(not math.isnan(item.aiq) for item in report.curves)
+    assert next(item for item in report.curves if item.router == "knn").quality == pytest.approx(0.9)

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from concertino.backends.encoder.session import EncoderFiles
+from concertino.errors import ConfigurationError, DataRefused
 from concertino.router.linear import LinearRouter
 from concertino.training.routing.data import CLASSES, Row, Splits
+from concertino.training.routing.examples import Fields, read_examples
 from concertino.training.routing.export import quantise_columns, quantise_rows
-from concertino.training.routing.train import calibrate, write_weights
+from concertino.training.routing.train import calibrate, evaluate, train, write_weights
 from concertino.training.routing.tune import Recipe, digest_of, tune
 from concertino.types import Message, Role
 from tests.training.encoders import files_in
+from tests.training.routing.own_examples import example_rows, write_rows
 
 WORDS = {
     "code": "python git loop function compile",
@@ -96,3 +99,16 @@ def test_a_manifest_is_plain_json(base: EncoderFiles, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "w" / "router.json").read_text())
     assert manifest["classes"] == list(CLASSES)
     assert set(manifest["files"]) == {"encoder.onnx", "tables.npz", "tokenizer.json", "tokens.npy"}
+
+
+def test_examples_of_other_classes_are_refused_before_training(tmp_path: Path) -> None:
+    more = read_examples(write_rows(tmp_path / "mine.jsonl", example_rows()), Fields())
+    files = EncoderFiles(tmp_path / "config", tmp_path / "weights", tmp_path / "tokenizer")
+    with pytest.raises(DataRefused, match="'clinic', 'contracts', 'programs'"):
+        train(tmp_path, files, tmp_path / "out", RECIPE, examples=more)
+
+
+def test_a_fitted_folder_is_told_what_measures_it(tmp_path: Path) -> None:
+    (tmp_path / "fitted.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="--examples FILE --weights"):
+        evaluate(tmp_path, tmp_path)

@@ -25,7 +25,8 @@ class Curve(Struct, frozen=True):
     `aiq` is the mean height of the non-decreasing convex hull between the cheapest and the dearest candidate's cost,
     the curve's ends held level (RouterBench, Hu et al. 2024, arXiv 2403.12031). `apgr` is the mean over costs of the
     share of the gap between the cheapest and the best single candidate that is recovered (RouteLLM, arXiv 2406.18665;
-    1 is the best single one at all costs). `oracle_gap` is the oracle's quality less the router's, at the weight 0.
+    1 is the best single one at all costs, NaN says that the cheapest is the best, so that there is no gap).
+    `oracle_gap` is the oracle's quality less the router's, at the weight 0.
     """
 
     router: str
@@ -62,9 +63,27 @@ def _above(first: tuple[float, float], middle: tuple[float, float], last: tuple[
     return rise >= (middle[1] - first[1]) * (last[0] - first[0])
 
 
-def curve(router: str, predicted: np.ndarray, quality: np.ndarray, costs: np.ndarray) -> Curve:
-    """Judge `[texts, candidates]` predictions. A hole that was chosen counts as the candidate's mean on this part."""
-    actual = np.where(np.isnan(quality), np.nanmean(quality, axis=0), quality)
+def column_means(quality: np.ndarray) -> np.ndarray:
+    """Mean of what was measured, `[candidates]`; of a candidate that nobody measured, the lowest of the others."""
+    known = ~np.isnan(quality)
+    told = known.sum(axis=0)
+    means = np.where(known, quality, 0.0).sum(axis=0) / np.maximum(told, 1)
+    return np.asarray(np.where(told > 0, means, means[told > 0].min(initial=1.0)))
+
+
+def without_holes(quality: np.ndarray, elsewhere: np.ndarray | None = None) -> np.ndarray:
+    """A hole as the candidate's mean on this part; where it has none here, its mean `elsewhere`, `[candidates]`."""
+    means = column_means(quality)
+    if elsewhere is not None:
+        means = np.where(np.isnan(quality).all(axis=0), elsewhere, means)
+    return np.where(np.isnan(quality), means, quality)
+
+
+def curve(
+    router: str, predicted: np.ndarray, quality: np.ndarray, costs: np.ndarray, elsewhere: np.ndarray | None = None
+) -> Curve:
+    """Judge `[texts, candidates]` predictions. A hole that was chosen counts as `without_holes` has it."""
+    actual = without_holes(quality, elsewhere)
     texts = np.arange(len(actual))
     points = []
     for weight in WEIGHTS:
@@ -80,7 +99,7 @@ def curve(router: str, predicted: np.ndarray, quality: np.ndarray, costs: np.nda
         points[0].quality,
         points[0].cost,
         aiq,
-        (aiq - cheapest) / gap if gap > 0 else 1.0,
+        (aiq - cheapest) / gap if gap > 0 else float("nan"),
         float(actual.max(axis=1).mean()) - points[0].quality,
         tuple(points),
     )
@@ -88,11 +107,12 @@ def curve(router: str, predicted: np.ndarray, quality: np.ndarray, costs: np.nda
 
 def reference_curves(train: np.ndarray, quality: np.ndarray, costs: np.ndarray) -> list[Curve]:
     """What needs no router: the candidate that is best in training, candidates at random, and the oracle."""
-    actual = np.where(np.isnan(quality), np.nanmean(quality, axis=0), quality)
-    same = np.tile(np.nanmean(train, axis=0), (len(quality), 1))
+    means = column_means(train)
+    actual = without_holes(quality, means)
+    same = np.tile(means, (len(quality), 1))
     rng = np.random.default_rng(7)
     return [
-        curve("best single (by weight of cost)", same, quality, costs),
-        curve("random", rng.random(quality.shape), quality, costs),
-        curve("oracle", actual, quality, costs),
+        curve("best single (by weight of cost)", same, actual, costs),
+        curve("random", rng.random(quality.shape), actual, costs),
+        curve("oracle", actual, actual, costs),
     ]

@@ -9,12 +9,12 @@ nothing that appears in it is trained on.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from concertino.errors import ConfigurationError
 from concertino.router.conversation import together
@@ -36,6 +36,8 @@ COMPUTING = frozenset(
 )
 
 SEEDS = Path(__file__).with_name("seeds.jsonl")
+WRITTEN = "seeds_"
+"""What the sources of written questions begin with; then comes the class."""
 CONVERSATION = "conversation_"
 """What the sources of their rows begin with; then comes the class."""
 CONVERSATIONS = Path(__file__).with_name("conversations.jsonl")
@@ -246,6 +248,29 @@ def conversation_rows() -> list[Row]:
     return rows
 
 
+def with_written(splits: Splits, rows: Sequence[tuple[str, str]], hashes: Mapping[str, str]) -> Splits:
+    """The same with texts and their classes beside the questions written for training, divided and kept out of the exam
+    as these are. `hashes` names the files that they came from."""
+    index = OverlapIndex(row.text for row in splits.exam)
+    told = {normalised(text) for text, _ in rows}
+    parts: dict[Split, list[Row]] = {Split.TRAIN: [], Split.CALIBRATION: [], Split.TEST: []}
+    for text, label in rows:
+        if not index.overlaps(text):
+            parts[_split_of(text)].append(Row(text, label, text, f"{WRITTEN}{label}"))
+
+    def joined(old: Sequence[Row], split: Split) -> tuple[Row, ...]:
+        return (*(row for row in old if normalised(row.text) not in told), *parts[split])
+
+    return structs.replace(
+        splits,
+        train=joined(splits.train, Split.TRAIN),
+        calibration=joined(splits.calibration, Split.CALIBRATION),
+        test=joined(splits.test, Split.TEST),
+        hashes=splits.hashes | dict(hashes),
+        removed=splits.removed + len(rows) - sum(map(len, parts.values())),
+    )
+
+
 def load_splits(data_dir: Path, note: Callable[[str], None] = lambda _: None) -> Splits:
     """Read, label, deduplicate and split the data folder: 80 % train, 10 % calibration, 10 % test by group.
 
@@ -276,7 +301,7 @@ def load_splits(data_dir: Path, note: Callable[[str], None] = lambda _: None) ->
             parts[_split_of(row.group)].append(row)
     for line in SEEDS.read_text().splitlines():
         record = json.loads(line)
-        seed = Row(record["text"], record["label"], record["text"], f"seeds_{record['label']}")
+        seed = Row(record["text"], record["label"], record["text"], f"{WRITTEN}{record['label']}")
         if index.overlaps(seed.text):
             removed += 1
         else:

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from concertino.datasets.rows import FileRow, read_rows
 from concertino.errors import DataRefused
@@ -13,6 +13,8 @@ from concertino.training.routing.overlap import normalised
 
 OUT_OF_SCOPE = "oos"
 """The label of rows that are nobody's, unless another one is named."""
+NOBODY = "nobody"
+"""What such a row is called where labels are shown."""
 FEWEST = 5
 """Rows of a domain at least: with fewer, nothing could be held out of it."""
 FOLDS = 5
@@ -20,6 +22,8 @@ TEST_SHARE = 0.15
 TEST_FROM = 1000
 """From so many rows on a part is kept apart for the end."""
 _SHOWN = 3
+_EMPTIED = "domains have no row left"
+_NO_WORDS = "rows have no letter or digit in their text"
 
 
 class Example(Struct, frozen=True):
@@ -58,6 +62,8 @@ class Examples(Struct, frozen=True):
     troubles: tuple[Trouble, ...]
     sha256: str
     finer: bool
+    emptied: dict[str, int] = {}
+    """Domains none of whose rows can be used -> how many there were."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -69,7 +75,8 @@ class Examples(Struct, frozen=True):
         if not gone:
             return self
         kept = tuple(row for row in self.rows if row.key not in keys)
-        return Examples(self.name, kept, (*self.troubles, _trouble(why, gone)), self.sha256, self.finer)
+        emptied = self.emptied | _emptied(gone, kept)
+        return structs.replace(self, rows=kept, troubles=(*self.troubles, _trouble(why, gone)), emptied=emptied)
 
 
 class Fields(Struct, frozen=True):
@@ -83,7 +90,8 @@ class Fields(Struct, frozen=True):
 
 def read_examples(path: Path, fields: Fields) -> Examples:
     """Read a file of rows (jsonl, csv, or what a reader is installed for). What cannot be used is left out and counted:
-    rows that cannot be read, without text, without label, repeated, and texts that stand with two labels.
+    rows that cannot be read, without text, without a letter or digit in it, without label, repeated, and texts that
+    stand with two labels.
 
     Raises DataRefused for a file that is missing, has no rows, or lacks a field in every row.
     """
@@ -105,19 +113,23 @@ def read_examples(path: Path, fields: Fields) -> Examples:
                 param="examples",
             )
     kept, repeated, contradictory = _settle(rows)
-    troubles = [_trouble(why, found) for why, found in bad.items()]
+    troubles = [_trouble(why, found) for why, found in bad.items() if found]
     if unread:
         troubles.insert(0, Trouble("rows cannot be read", len(unread), tuple(unread[:_SHOWN])))
     if contradictory:
         troubles.append(_contradictions(contradictory))
     if repeated:
         troubles.append(_trouble("rows repeat an earlier one", repeated))
+    gone = [row for row in (*contradictory, *bad[_NO_WORDS]) if row.label is not None]
+    if emptied := _emptied(gone, kept):
+        named = tuple(f"{label!r} ({count} rows)" for label, count in emptied.items())
+        troubles.append(Trouble(_EMPTIED, len(named), named))
     if not kept:
         said = "; ".join(map(str, troubles)) or "it is empty"
         raise DataRefused(f"{path} has no row to learn from ({said}).", param="examples")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Examples(path.name, tuple(kept), tuple(troubles), sha256, fields.fine is not None)
+    return Examples(path.name, tuple(kept), tuple(troubles), sha256, fields.fine is not None, emptied)
 
 
 def _sort_in(event: FileRow, fields: Fields, rows: list[Example], bad: defaultdict[str, list[Example]]) -> None:
@@ -129,7 +141,13 @@ def _sort_in(event: FileRow, fields: Fields, rows: list[Example], bad: defaultdi
     else:
         domain = None if label == fields.out_of_scope else label
         fine = _label(event.fields.get(fields.fine)) if fields.fine else ""
-        rows.append(Example(text, domain, fine or label, event.place))
+        into = rows if normalised(text) else bad[_NO_WORDS]
+        into.append(Example(text, domain, fine or label, event.place))
+
+
+def _emptied(gone: Sequence[Example], kept: Sequence[Example]) -> dict[str, int]:
+    left = {row.label for row in kept}
+    return dict(sorted(Counter(row.label for row in gone if row.label is not None and row.label not in left).items()))
 
 
 def _label(value: object) -> str:
@@ -171,18 +189,25 @@ def _contradictions(rows: Sequence[Example]) -> Trouble:
 
 
 def check_labels(examples: Examples) -> None:
-    """Raises DataRefused for fewer than two domains, or a domain with fewer than `FEWEST` rows."""
+    """Raises DataRefused for a domain that has lost all its rows, fewer than two domains, or a domain with fewer than
+    `FEWEST` rows."""
     counts = Counter(row.label for row in examples.rows if row.label is not None)
-    if len(counts) < 2:
+    why = "".join(f" {str(trouble).rstrip('.')}." for trouble in examples.troubles if trouble.why != _EMPTIED)
+    if examples.emptied:
+        said = ", ".join(f"{label!r} ({count})" for label, count in examples.emptied.items())
         raise DataRefused(
-            f"{examples.name} has {len(counts)} domain ({', '.join(counts)}); a router needs two.", param="examples"
+            f"{examples.name}: none of the rows is left of {said}. Take the domain out, or mend its rows.{why}",
+            param="examples",
         )
+    if len(counts) < 2:
+        named = f"{len(counts)} domain{'' if len(counts) == 1 else 's'}" + (f" ({', '.join(counts)})" if counts else "")
+        raise DataRefused(f"{examples.name} has {named}; a router needs two.{why}", param="examples")
     few = {label: count for label, count in sorted(counts.items()) if count < FEWEST}
     if few:
         said = ", ".join(f"{label!r} has {count}" for label, count in few.items())
         raise DataRefused(
             f"{examples.name}: every domain needs {FEWEST} different texts, and {said}. "
-            "Add some, correct the label, or take the rows out.",
+            f"Add some, correct the label, or take the rows out.{why}",
             param="examples",
         )
 

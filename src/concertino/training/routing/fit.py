@@ -12,10 +12,11 @@ from concertino.errors import ConfigurationError
 from concertino.router.alternatives import calibrated
 from concertino.router.fitted import BASE, DOMAINS, HEAD, OUTCOMES, FittedManifest, open_encoder, write_fitted
 from concertino.router.outcomes import make_model
-from concertino.training.routing.curve import Curve, curve, reference_curves
+from concertino.training.routing.curve import Curve, column_means, curve, reference_curves
 from concertino.training.routing.data import CLASSES, Row
 from concertino.training.routing.figures import fit_temperature, fit_threshold
-from concertino.training.routing.table import OutcomeTable, split_table
+from concertino.training.routing.out import check_out
+from concertino.training.routing.table import TEST, TRAIN, VALIDATION, OutcomeTable, check_parts, split_table
 
 Arrays = dict[str, np.ndarray]
 Note = Callable[[str], None]
@@ -23,6 +24,7 @@ Note = Callable[[str], None]
 NEIGHBOURS = (5, 10, 20, 40, 80, 160)
 CLUSTERS = (10, 25, 40, 60)
 RANKS = (16, 64)
+LABEL_METHODS = ("knn", "clusters")
 METHODS = ("knn", "clusters", "matrix-factorisation")
 
 
@@ -33,7 +35,12 @@ class OutcomeReport(Struct, frozen=True):
     costs: tuple[float, ...]
     rows: dict[str, int]
     holes: int
-    duplicates: int
+    merged: int
+    """Lines that were joined with an earlier one of the same text."""
+    differing: int
+    """Texts for which the lines give a candidate different outcomes; their mean counts."""
+    notes: tuple[str, ...]
+    """What else the parts lack."""
     settings: dict[str, dict[str, float]]
     curves: tuple[Curve, ...]
 
@@ -42,11 +49,6 @@ def quantised(vectors: np.ndarray) -> np.ndarray:
     """Unit rows as int8, each scaled to its largest component; reading them back divides by their length."""
     largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-9)
     return np.asarray(np.rint(vectors / largest * 127), dtype=np.int8)
-
-
-def column_means(quality: np.ndarray) -> np.ndarray:
-    """Mean of what was measured, `[candidates]`."""
-    return np.asarray(np.nanmean(quality, axis=0))
 
 
 def neighbours(vectors: np.ndarray, quality: np.ndarray, k: int) -> Arrays:
@@ -137,35 +139,66 @@ def settings_of(method: str) -> Sequence[int]:
     return {"knn": NEIGHBOURS, "clusters": CLUSTERS, "matrix-factorisation": RANKS}[method]
 
 
+def check_outcome_method(method: str) -> None:
+    """Raises ConfigurationError for a method that does not learn outcomes."""
+    if method not in METHODS:
+        raise ConfigurationError(
+            f"{method} cannot be fitted on a table of outcomes; {', '.join(METHODS)} can", param="method"
+        )
+
+
+def check_label_method(method: str) -> None:
+    """Raises ConfigurationError for matrix factorisation, which over labels is the linear head by another name, and for
+    what is no method."""
+    if method not in LABEL_METHODS:
+        raise ConfigurationError(
+            f"{method} cannot be fitted on the data folder; {' and '.join(LABEL_METHODS)} can", param="method"
+        )
+
+
 def fit_outcomes(
     table: OutcomeTable, out: Path | None, method: str, note: Note, vectors: np.ndarray | None = None
 ) -> OutcomeReport:
     """Fit all methods on a table, compare them on its test part, and write `method`'s folder to `out`.
 
     Settings are those with the highest `aiq` on the validation part; then each is fitted on train and validation.
-    `vectors` spares the embedding where the caller has them.
+    `vectors` spares the embedding where the caller has them. Raises ConfigurationError, before anything is embedded,
+    as `check_outcome_method`, `check_out` and `check_parts` do.
     """
+    check_outcome_method(method)
+    if out is not None:
+        check_out(out)
+    train, validation, test = split_table(table)
+    notes = check_parts({TRAIN: train, VALIDATION: validation, TEST: test})
+    if table.differing:
+        notes.insert(
+            0, f"the lines differ on {table.differing} texts in what a candidate made of them: the mean counts"
+        )
+    for said in notes:
+        note(said)
     if vectors is None:
         note(f"embedding {len(table.texts)} texts")
         vectors = open_encoder(BASE).whole(table.texts)
     places = {text: place for place, text in enumerate(table.texts)}
-    train, validation, test = split_table(table)
     train_vectors, validation_vectors, test_vectors = (
         vectors[[places[text] for text in part.texts]] for part in (train, validation, test)
     )
     both = np.vstack([train_vectors, validation_vectors]), np.vstack([train.quality, validation.quality])
+    means = column_means(both[1])
     chosen: dict[str, dict[str, float]] = {}
     curves = reference_curves(both[1], test.quality, table.costs)
     for name in METHODS:
         tried = {}
         for setting in settings_of(name):
             model = make_model(name, fit_method(name, train_vectors, train.quality, setting))
-            tried[setting] = curve(name, model.predict(validation_vectors), validation.quality, table.costs).aiq
+            seen = model.predict(validation_vectors)
+            tried[setting] = curve(name, seen, validation.quality, table.costs, column_means(train.quality)).aiq
         best = max(tried, key=lambda setting: tried[setting])
         note(f"{name}: {best} of {', '.join(map(str, tried))}")
         chosen[name] = {"setting": best, "validation_aiq": tried[best]}
         arrays = fit_method(name, *both, best)
-        curves.append(curve(name, make_model(name, arrays).predict(test_vectors), test.quality, table.costs))
+        predicted = make_model(name, arrays).predict(test_vectors)
+        curves.append(curve(name, predicted, test.quality, table.costs, means))
         if name == method and out is not None:
             manifest = FittedManifest(
                 name, OUTCOMES, table.candidates, BASE, "", "", tuple(table.costs.tolist()),
@@ -175,25 +208,32 @@ def fit_outcomes(
     return OutcomeReport(
         table.candidates,
         tuple(table.costs.tolist()),
-        {"train": len(train.texts), "validation": len(validation.texts), "test": len(test.texts)},
+        {TRAIN: len(train.texts), VALIDATION: len(validation.texts), TEST: len(test.texts)},
         table.holes,
-        table.duplicates,
+        table.merged,
+        table.differing,
+        tuple(notes),
         chosen,
         tuple(curves),
     )
 
 
 def fit_domains(
-    train: Sequence[Row], calibration: Sequence[Row], out: Path, method: str, data: Mapping[str, str], note: Note
+    train: Sequence[Row],
+    calibration: Sequence[Row],
+    out: Path,
+    method: str,
+    data: Mapping[str, str],
+    note: Note,
+    *,
+    keep_texts: bool = True,
 ) -> FittedManifest:
     """Fit neighbours or clusters on labels, over the head's vectors; temperature and threshold on `calibration`.
 
-    Raises ConfigurationError for matrix factorisation, which over labels is the linear head by another name.
+    Raises ConfigurationError as `check_label_method` and `check_out` do.
     """
-    if method not in ("knn", "clusters"):
-        raise ConfigurationError(
-            f"{method} cannot be fitted on labels; knn and clusters can, and --outcomes fits all", param="method"
-        )
+    check_label_method(method)
+    check_out(out)
     encoder = open_encoder(HEAD)
     note(f"embedding {len(train)} training and {len(calibration)} calibration texts")
     vectors, held = (encoder.whole([row.text for row in part]) for part in (train, calibration))
@@ -215,7 +255,7 @@ def fit_domains(
         method, DOMAINS, CLASSES, HEAD, "", "", temperature=round(temperature, 4), threshold=threshold,
         rows=len(train), data=dict(sorted(data.items())),
     )  # fmt: skip
-    return write_fitted(out, manifest, best[2])
+    return write_fitted(out, manifest, best[2], [(row.text, row.label) for row in train] if keep_texts else ())
 
 
 def drawn_rows(rows: Sequence[Row], per_class: int, seed: int = 7) -> list[Row]:

@@ -17,9 +17,19 @@ from concertino.router.fitted import BASE, BOTH, DOMAINS, HEAD, FittedManifest, 
 from concertino.router.novelty import CENTROID, CONFIDENCE, ENERGY, chance, measure, needed, readable
 from concertino.router.outcomes import make_model
 from concertino.training.routing.classes import available, finer_classes, fit_model, fit_novelty, pieces_of
-from concertino.training.routing.examples import FOLDS, Example, Examples, Trouble, check_labels, folds, held_out
+from concertino.training.routing.examples import (
+    FOLDS,
+    NOBODY,
+    Example,
+    Examples,
+    Trouble,
+    check_labels,
+    folds,
+    held_out,
+)
 from concertino.training.routing.figures import auroc, fit_temperature
 from concertino.training.routing.novelty import WORTH, Held, choose_measures, fit_function, named, together
+from concertino.training.routing.out import check_out
 from concertino.training.routing.own_figures import Latency, OwnFigures, from_scores, own_figures, time_decisions
 
 Arrays = dict[str, np.ndarray]
@@ -129,16 +139,19 @@ def fit_own(
     outside_share: float = OUTSIDE_SHARE,
     note: Note,
     embed: Embed | None = None,
+    keep_texts: bool = True,
 ) -> OwnReport:
     """Fit, calibrate, judge on the test part, and write the folder `out`.
 
-    Raises DataRefused for labels that cannot be learned, ConfigurationError for a method that does not learn labels.
-    `embed` spares the encoders where the caller has the vectors.
+    Raises DataRefused for labels that cannot be learned, ConfigurationError for a method that does not learn labels and
+    for a folder that cannot be written. `embed` spares the encoders where the caller has the vectors. `keep_texts` lays
+    the rows beside the router, for `concertino router explain`.
     """
     if method not in NUMBERS:
         raise ConfigurationError(f"{method} cannot be fitted on examples; {', '.join(NUMBERS)} can", param="method")
     if not 0.0 < outside_share < 1.0:
         raise ConfigurationError(f"a share lies between 0 and 1, not at {outside_share}", param="out_of_scope_share")
+    check_out(out)
     known = len(examples.troubles)
     examples = _apart(examples, calibration, test)
     for trouble in examples.troubles[known:]:
@@ -176,7 +189,7 @@ def fit_own(
         rows=len(rows), outside=int((job.labels[fitted] < 0).sum()), outside_share=outside_share, settings=chosen,
         data=data,
     )  # fmt: skip
-    write_fitted(out, manifest, arrays)
+    write_fitted(out, manifest, arrays, [(row.text, row.label or NOBODY) for row in rows] if keep_texts else ())
     judged = None
     if kept:
         part = Part(fitted, np.arange(middle, len(everything)), job.labels)
@@ -206,7 +219,15 @@ def fit_own(
 def _apart(examples: Examples, calibration: Examples | None, test: Examples | None) -> Examples:
     """The examples less what the other files hold. Raises DataRefused for labels that cannot be learned or judged."""
     for other in filter(None, (calibration, test)):
-        examples = examples.without({row.key for row in other.rows}, f"rows stand in {other.name} too")
+        left = examples.without({row.key for row in other.rows}, f"rows stand in {other.name} too")
+        if gone := sorted(left.emptied.keys() - examples.emptied.keys()):
+            said = ", ".join(f"{label!r} ({left.emptied[label]})" for label in gone)
+            raise DataRefused(
+                f"Every row of {said} in {examples.name} stands in {other.name} too. What is calibrated or judged on "
+                "is not learned from, so that nothing is left: give files of different rows, or the one file alone.",
+                param="examples",
+            )
+        examples = left
     check_labels(examples)
     for other in filter(None, (calibration, test)):
         strange = sorted(set(other.domains) - set(examples.domains))

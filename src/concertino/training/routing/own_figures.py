@@ -55,8 +55,15 @@ class Judged(Struct, frozen=True):
     """The likeliest domain."""
     chosen: Sequence[str | None]
     confidence: np.ndarray
+    """Probability of `best`."""
     inside: np.ndarray
     """Probability of being somebody's; the confidence where the router has none."""
+
+    @property
+    def sureness(self) -> np.ndarray:
+        """Probability of what was chosen: of a domain, or of being nobody's."""
+        nobody = np.array([name is None for name in self.chosen])
+        return np.where(nobody, 1.0 - self.inside, self.confidence)
 
 
 def from_scores(scores: np.ndarray, domains: Sequence[str], threshold: float) -> Judged:
@@ -73,14 +80,15 @@ def from_rankings(rankings: Sequence[Ranking], domains: Sequence[str]) -> Judged
     fallback = None if FALLBACK in domains else FALLBACK
     best: list[str] = []
     chosen: list[str | None] = []
-    inside: list[float] = []
+    rows: list[tuple[float, float]] = []
     for ranking in rankings:
         named = {name: score for name, score in ranking.scores.items() if name != fallback}
         best.append(max(named, key=lambda name: named[name]))
         chosen.append(None if ranking.domain == fallback else ranking.domain)
-        inside.append(1.0 - ranking.scores[fallback] if fallback in ranking.scores else ranking.confidence)
-    confidence = np.array([ranking.confidence for ranking in rankings])
-    return Judged(best, chosen, confidence, np.array(inside))
+        rows.append((named[best[-1]], sum(named.values())))
+    confidence, total = np.array(rows).T
+    lacking = bool((total < 1.0 - 1e-6).any()) and bool((total <= 1.0 + 1e-6).all())
+    return Judged(best, chosen, confidence, total if lacking else confidence)
 
 
 def own_figures(rows: Sequence[Example], judged: Judged) -> OwnFigures:

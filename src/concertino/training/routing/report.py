@@ -1,7 +1,7 @@
 """The details behind a router's figures: confusion, reliability, what went wrong, and how long each tier takes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -146,8 +146,9 @@ def read_questions(path: Path) -> list[Row]:
     return rows
 
 
-def draw_reliability(parts: dict[str, Details], path: Path) -> None:
-    """Write a reliability diagram of each part as one PNG. Raises ConfigurationError without matplotlib."""
+def draw_reliability(parts: Mapping[str, Sequence[Bin]], path: Path) -> None:
+    """Write a reliability diagram of each part as one PNG. Raises ConfigurationError without matplotlib, or where it
+    cannot be written."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -157,16 +158,19 @@ def draw_reliability(parts: dict[str, Details], path: Path) -> None:
     FigureCanvasAgg(figure)  # draws without a display, and leaves pyplot's global state alone
     for place, (name, part) in enumerate(parts.items()):
         axes = figure.add_subplot(1, len(parts), place + 1)
-        total = max(1, sum(item.rows for item in part.reliability))
+        total = max(1, sum(item.rows for item in part))
         axes.plot([0, 1], [0, 1], linestyle="--", color="grey", linewidth=1)
         axes.bar(
-            [item.low for item in part.reliability], [item.accuracy for item in part.reliability],
+            [item.low for item in part], [item.accuracy for item in part],
             width=1 / BINS, align="edge", edgecolor="white", label="right",
         )  # fmt: skip
         axes.step(
-            [item.low for item in part.reliability], [item.rows / total for item in part.reliability],
+            [item.low for item in part], [item.rows / total for item in part],
             where="post", color="black", linewidth=1, label="share of rows",
         )  # fmt: skip
         axes.set(title=name, xlabel="confidence", ylabel="share", xlim=(0, 1), ylim=(0, 1))
         axes.legend(loc="upper left")
-    figure.savefig(path, dpi=100)
+    try:
+        figure.savefig(path, dpi=100)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"the plot cannot be written to {path}: {error}", param="plot") from error

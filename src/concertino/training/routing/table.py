@@ -1,7 +1,8 @@
 """Outcome tables: how well each candidate did on each text, with holes where nobody measured.
 
 Two line formats are read: `{"text", "scores": {candidate: 0..1}}` (LLMRouter's, and the one to write), and `{"text",
-"correct": {candidate: true}}` (RouteLLM's). An optional `"costs": {candidate: number}` is averaged per candidate.
+"correct": {candidate: true}}` (RouteLLM's). An optional `"costs": {candidate: number}` is averaged per candidate. Lines
+of one text are one row: a table may have a line for each text and candidate, and repeats of a cell count as their mean.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from concertino.errors import ConfigurationError
 from concertino.training.routing.overlap import normalised
@@ -22,6 +23,7 @@ from concertino.training.routing.overlap import normalised
 _MIXTURE = re.compile(r"(\d+)x(\d+(?:\.\d+)?)b\b", re.I)
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)b\b", re.I)
 _CHOICES = re.compile(r"\nA[.)] .*", re.S)
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 class OutcomeTable(Struct, frozen=True):
@@ -31,8 +33,10 @@ class OutcomeTable(Struct, frozen=True):
     candidates: tuple[str, ...]
     quality: np.ndarray
     costs: np.ndarray
-    duplicates: int
-    """Rows that repeated an earlier text; the first counts."""
+    merged: int
+    """Lines that were joined with an earlier one of the same text."""
+    differing: int
+    """Texts for which the lines give a candidate different outcomes."""
     sha256: str
 
     @property
@@ -43,7 +47,7 @@ class OutcomeTable(Struct, frozen=True):
         """The rows at `places`."""
         kept = [int(place) for place in places]
         texts = tuple(self.texts[place] for place in kept)
-        return OutcomeTable(texts, self.candidates, self.quality[kept], self.costs, self.duplicates, self.sha256)
+        return structs.replace(self, texts=texts, quality=self.quality[kept])
 
 
 def guessed_cost(name: str) -> float | None:
@@ -58,40 +62,66 @@ def read_outcomes(path: Path, costs: Mapping[str, float] | None = None) -> Outco
     """Read a table. Costs come from `costs`, else from the rows, else from the sizes in the candidates' names.
 
     Raises ConfigurationError with the line and what is wrong: no JSON object, no text, no outcome, a score that is no
-    number between 0 and 1; and for a candidate without any outcome or cost.
+    number between 0 and 1; for a candidate without any cost; and for costs of a candidate that the table has not.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read the outcome table {path}: {error}", param="outcomes") from error
-    rows: dict[str, tuple[str, dict[str, float]]] = {}
-    charged: defaultdict[str, list[float]] = defaultdict(list)
-    duplicates = 0
+    rows: dict[str, _Measured] = {}
+    lines = 0
     for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
         if not line.strip():
             continue
         text, outcomes, paid = _row(line, f"{path.name}, line {number}")
-        for name, value in paid.items():
-            charged[name].append(value)
-        key = normalised(_CHOICES.sub("", text)) or text
-        if key in rows:
-            duplicates += 1
-        else:
-            rows[key] = (text, outcomes)
-    names = sorted({name for _, outcomes in rows.values() for name in outcomes})
+        lines += 1
+        rows.setdefault(normalised(_CHOICES.sub("", text)) or text, _Measured(text)).add(outcomes, paid)
+    found = list(rows.values())
+    names = sorted({name for row in found for name in row.outcomes})
     if len(names) < 2:
-        raise ConfigurationError(f"{path.name} has {len(names)} candidates; a choice needs two", param="outcomes")
-    quality = np.array([[outcomes.get(name, math.nan) for name in names] for _, outcomes in rows.values()])
-    if (empty := np.isnan(quality).all(axis=0)).any():
-        raise ConfigurationError(f"{path.name}: {names[int(empty.argmax())]} has no outcome at all", param="outcomes")
+        said = ", ".join(names) or "none"
+        raise ConfigurationError(
+            f"{path.name} has outcomes of {len(names)} candidates ({said}); a choice needs two", param="outcomes"
+        )
+    if strange := sorted(set(costs or {}) - set(names)):
+        raise ConfigurationError(
+            f"--cost {strange[0]}: {path.name} has no such candidate; it has {', '.join(names)}", param="cost"
+        )
+    charged = {name: [row.cost(name) for row in found if name in row.paid] for name in names}
     return OutcomeTable(
-        tuple(text for text, _ in rows.values()),
+        tuple(row.text for row in found),
         tuple(names),
-        quality,
+        np.array([[row.outcome(name) for name in names] for row in found]),
         np.array([_cost(name, costs or {}, charged) for name in names]),
-        duplicates,
+        lines - len(found),
+        sum(row.differs for row in found),
         hashlib.sha256(raw).hexdigest(),
     )
+
+
+class _Measured:
+    """All that the lines of one text say."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.outcomes: defaultdict[str, list[float]] = defaultdict(list)
+        self.paid: defaultdict[str, list[float]] = defaultdict(list)
+
+    def add(self, outcomes: Mapping[str, float], paid: Mapping[str, float]) -> None:
+        for name, value in outcomes.items():
+            self.outcomes[name].append(value)
+        for name, value in paid.items():
+            self.paid[name].append(value)
+
+    def outcome(self, name: str) -> float:
+        return float(np.mean(self.outcomes[name])) if name in self.outcomes else math.nan
+
+    def cost(self, name: str) -> float:
+        return float(np.mean(self.paid[name]))
+
+    @property
+    def differs(self) -> bool:
+        return any(len(set(values)) > 1 for values in self.outcomes.values())
 
 
 def _row(line: str, where: str) -> tuple[str, dict[str, float], dict[str, float]]:
@@ -115,8 +145,8 @@ def _row(line: str, where: str) -> tuple[str, dict[str, float], dict[str, float]
             raise refuse(f"the outcome of {name} is {value!r}; it must be true, false or between 0 and 1")
         outcomes[name] = float(value)
     paid = row.get("costs") or {}
-    if not isinstance(paid, dict) or not all(isinstance(v, int | float) and v >= 0 for v in paid.values()):
-        raise refuse('"costs" must give each candidate a number that is not negative')
+    if not isinstance(paid, dict) or not all(isinstance(v, int | float) and 0 <= v < math.inf for v in paid.values()):
+        raise refuse('"costs" must give each candidate a finite number that is not negative')
     return row["text"], outcomes, {name: float(value) for name, value in paid.items()}
 
 
@@ -138,3 +168,35 @@ def split_table(table: OutcomeTable, seed: int = 7) -> tuple[OutcomeTable, Outco
         value = int.from_bytes(hashlib.sha256(key.encode("utf-8", "replace")).digest()[:4], "big") % 10
         places[0 if value < 7 else 1 if value == 7 else 2].append(place)
     return table.part(places[0]), table.part(places[1]), table.part(places[2])
+
+
+def check_parts(parts: Mapping[str, OutcomeTable]) -> list[str]:
+    """What is to be said of the parts before anything is made of them: which candidate the parts beside `train` lack.
+
+    Raises ConfigurationError for a part without texts, and for a candidate without outcomes in `train`.
+    """
+    sizes = ", ".join(f"{name} {len(part.texts)}" for name, part in parts.items())
+    if empty := [name for name, part in parts.items() if not part.texts]:
+        raise ConfigurationError(
+            f"the table is too small to be divided ({sizes} texts): the part {empty[0]} is empty. Some fifty different "
+            "texts give every part its share.",
+            param="outcomes",
+        )
+    said = []
+    for name, part in parts.items():
+        told = (~np.isnan(part.quality)).sum(axis=0).tolist()
+        lacking = [candidate for candidate, count in zip(part.candidates, told, strict=True) if not count]
+        if not lacking:
+            continue
+        counts = ", ".join(f"{candidate} {count}" for candidate, count in zip(part.candidates, told, strict=True))
+        if name == TRAIN:
+            raise ConfigurationError(
+                f"{', '.join(lacking)} has no outcome among the {len(part.texts)} texts to fit on (outcomes: "
+                f"{counts}). Measure it on more texts, or leave it out of the table.",
+                param="outcomes",
+            )
+        said.append(
+            f"the {name} part has no outcome of {', '.join(lacking)} (outcomes: {counts}): the mean of the other parts "
+            "stands in for it"
+        )
+    return said

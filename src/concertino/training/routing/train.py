@@ -10,12 +10,24 @@ import msgspec
 import numpy as np
 
 from concertino.backends.encoder.session import EncoderFiles
+from concertino.errors import ConfigurationError, DataRefused
 from concertino.router.encoder import MAX_TOKENS
+from concertino.router.fitted import MANIFEST as FITTED
 from concertino.router.linear import LinearRouter
 from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
-from concertino.training.routing.data import CLASSES, Splits, load_splits
+from concertino.training.routing.data import CLASSES, Splits, load_splits, with_written
+from concertino.training.routing.examples import Examples
 from concertino.training.routing.export import Precision, quantise_rows, write_encoder
-from concertino.training.routing.figures import Figures, Speed, figures, fit_temperature, fit_threshold, time_router
+from concertino.training.routing.figures import (
+    ABSTAINED_TO,
+    Figures,
+    Speed,
+    figures,
+    fit_temperature,
+    fit_threshold,
+    time_router,
+)
+from concertino.training.routing.out import check_out
 from concertino.training.routing.report import Details, TierSpeed, details, read_questions, tier_speeds
 from concertino.training.routing.tune import Recipe, Tuned, draw_epoch, tune
 
@@ -91,7 +103,16 @@ def calibrate(out: Path, splits: Splits, seed: int) -> Manifest:
 def evaluate(
     data_dir: Path, weights: Path | None = None, note: Note = _silent, questions: Path | None = None
 ) -> Report:
-    """Judge weights on the test part, the exam and a file of questions. Needs the data folder, but not torch."""
+    """Judge weights on the test part, the exam and a file of questions. Needs the data folder, but not torch.
+
+    Raises ConfigurationError for a folder that `concertino router fit` wrote: it may have other classes.
+    """
+    if weights is not None and (weights / FITTED).exists():
+        raise ConfigurationError(
+            f"{weights} holds a router that `concertino router fit` wrote. Measure it on rows of yours, with "
+            f"--examples FILE --weights {weights}; --data-dir measures what `concertino router train` wrote.",
+            param="weights",
+        )
     router = LinearRouter(weights=weights)
     asked = read_questions(questions) if questions is not None else []
     splits = load_splits(data_dir, note)
@@ -116,9 +137,30 @@ def evaluate(
     )
 
 
-def train(data_dir: Path, base: EncoderFiles, out: Path, recipe: Recipe, note: Note = _silent) -> Manifest:
-    """Tune, export and calibrate. Raises ConfigurationError for a missing data set or `train` extra."""
+def train(
+    data_dir: Path,
+    base: EncoderFiles,
+    out: Path,
+    recipe: Recipe,
+    note: Note = _silent,
+    examples: Examples | None = None,
+) -> Manifest:
+    """Tune, export and calibrate. `examples` are more questions of the router's classes, what is nobody's as `general`.
+
+    Raises ConfigurationError for a missing data set or `train` extra, DataRefused for examples of other classes.
+    """
+    check_out(out)
+    if examples is not None and (strange := sorted(set(examples.domains) - set(CLASSES))):
+        raise DataRefused(
+            f"{examples.name} has labels that are none of the router's classes ({', '.join(CLASSES)}): "
+            f"{', '.join(map(repr, strange))}. `concertino router fit --examples` learns domains of your own.",
+            param="examples",
+        )
     splits = load_splits(data_dir, note)
+    if examples is not None:
+        rows = [(row.text, row.label or ABSTAINED_TO) for row in examples.rows]
+        splits = with_written(splits, rows, {examples.name: examples.sha256})
+        note(f"{len(rows)} rows of {examples.name} beside the written questions")
     tuned = tune(splits.train, base, recipe, note)
     write_weights(tuned, base, out, splits.hashes, recipe)
     note("calibrating")
