@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from concertino.datasets.fields import take
 from concertino.datasets.prepare import Preparer, RawRow
 from concertino.errors import RecipeInvalid
 from concertino.recipe import Source, load_recipe
-from concertino.template import FieldsProblem, fill, names, text_of
+from concertino.template import FieldsProblem, fill, names, problem_with, text_of
 from tests.datasets.making import recipe
 
 TABLE = [["", "2019", "2018", ""], ["", "", "", ""], ["Sales", "$ 1,452.4", 56.7, ""], ["Cost", None, 3, ""]]
@@ -29,7 +30,7 @@ def test_a_table_is_a_row_a_line_without_its_empty_rows_and_columns() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (None, "is missing; there is t, text"),
+        (None, "is null"),
         (3, "is int"),
         ([1], "is list"),
         ([["a", ["b"]]], "a cell of the table 't' is list"),
@@ -122,3 +123,37 @@ def test_a_recipe_that_teaches_calculations_says_that_they_are_calculated(tmp_pa
     assert made.card(()).calculate
     path.write_text(start + "data: {sources: [{path: a.jsonl}]}\n")
     assert load_recipe(path).digest != made.digest
+
+
+@pytest.mark.parametrize("name", ["Subject line", "e-mail", "Betreff (kurz)", "no. 2", "message 💬", "it's", "a.b"])
+def test_a_field_of_any_name_stands_where_the_template_names_it(name: str) -> None:
+    row = {name: "Lost card", "body": "It is gone.", "related words": "card"}
+    assert fill(row, f"{{{name}}}: {{body}}") == "Lost card: It is gone."
+    assert names(f"{{{name}}}: {{body}}") == (name, "body")
+    assert problem_with(f"{{{name}}}: {{body}}") == ""
+    assert fill({**row, "parts": ["a card", "a tree"]}, "{parts:about related words 600}") == "a card a tree"
+    assert names("{parts:about related words 'and more' 600}") == ("parts", "related words")
+
+
+@pytest.mark.parametrize(
+    "template", ["{}: {text}", "{ }{text}", "{{text}}", '{"q": "{text}"}', "{text", "text}: {text}", "{text:short}"]
+)
+def test_braces_that_name_no_field_are_refused(tmp_path: Path, template: str) -> None:
+    assert "cannot be read" in problem_with(template)
+    with pytest.raises(RecipeInvalid, match="cannot be read"):
+        load_source(tmp_path, text=template)
+
+
+@pytest.mark.parametrize("key", ["text", "label", "tests"])
+def test_every_template_of_a_source_is_looked_at(tmp_path: Path, key: str) -> None:
+    with pytest.raises(RecipeInvalid, match="cannot be read") as refused:
+        load_source(tmp_path, **{key: "{a} {b"})
+    assert refused.value.param == f"data.sources[0].{key}"
+
+
+def load_source(folder: Path, **source: str) -> None:
+    plain = {
+        "name": "a/b", "description": "d", "instruction": "i", "data": {"sources": [{"path": "a.jsonl", **source}]}
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(plain), "utf-8")
+    load_recipe(folder / "recipe.yaml")

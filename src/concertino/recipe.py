@@ -5,18 +5,17 @@ the top of the file says what the skill is. Unknown keys are refused, with the n
 """
 
 import re
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
-import yaml
 from msgspec import Struct
 
 from concertino.config import SkillCard, explain
 from concertino.errors import RecipeInvalid
 from concertino.recipe_digest import digest_of
-from concertino.template import TEXT, calculates, problem_with
+from concertino.recipe_yaml import quoting_hint, read_yaml
+from concertino.template import TEXT
 
 SKILL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -78,7 +77,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """One file, folder or glob pattern of rows, relative to the data folder."""
 
     path: str
-    """Read by its suffix: jsonl, csv, txt, md, html, pdf, docx."""
+    """Read by its suffix: jsonl, csv, tsv, txt, md, html, pdf, docx."""
     text: str = "text"
     """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
     table (a list of lists) is written a row a line."""
@@ -327,71 +326,13 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_recipe(path: Path) -> Recipe:
     """Read and validate a recipe. Raises RecipeInvalid, naming the file, the key and what to do."""
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeInvalid(f"Cannot read the recipe {path}: {error}. Check the path and that it is UTF-8.") from error
-    except yaml.YAMLError as error:
-        raise RecipeInvalid(f"{path} is not valid YAML: {error}. Correct it at the place named.") from error
+    from concertino.recipe_check import check  # which knows what a recipe is
+
+    raw = read_yaml(path)
     try:
         recipe = msgspec.convert(raw, Recipe)
     except msgspec.ValidationError as error:
         sentence, where = explain(str(error), Recipe, "docs/factory.md")
-        raise RecipeInvalid(f"{path}: {sentence}", param=where) from error
-    _check(recipe, path)
+        raise RecipeInvalid(f"{path}: {sentence}{quoting_hint(str(error))}", param=where) from error
+    check(recipe, path)
     return recipe
-
-
-def _check_tests(recipe: Recipe, refuse: Callable[[str, str], None]) -> None:
-    if not recipe.free_text:
-        refuse("evaluation.metric", "tests_pass judges programs, which are free text; set `free_text: true`.")
-    for number, source in enumerate(recipe.data.sources):
-        if not source.tests:
-            refuse(f"data.sources[{number}].tests", "tests_pass needs the rows' tests; name the field that has them.")
-
-
-def _check(recipe: Recipe, path: Path) -> None:
-    def refuse(where: str, what: str) -> None:
-        raise RecipeInvalid(f"{path}: {where}: {what}", param=where)
-
-    if not SKILL_NAME.fullmatch(recipe.name):
-        refuse("name", f"{recipe.name!r} is not of the form specialist/skill in lower-case letters, digits and '.-_'.")
-    split = recipe.data.split
-    for name, share in (("dev", split.dev), ("calibration", split.calibration), ("test", split.test)):
-        if not 0 <= share < 1:
-            refuse(f"data.split.{name}", f"{share} is not a share between 0 and 1.")
-    if split.dev + split.calibration + split.test >= 1:
-        refuse("data.split", "dev, calibration and test together leave nothing to train on.")
-    if not recipe.data.sources:
-        refuse("data.sources", "name at least one file.")
-    for number, source in enumerate(recipe.data.sources):
-        if source.part not in ("", "train", "test"):
-            refuse(f"data.sources[{number}].part", f"{source.part!r} must be train, test or empty.")
-        if problem := problem_with(source.text):
-            refuse(f"data.sources[{number}].text", f"{source.text!r}: {problem}")
-        if "{" in source.label and (problem := problem_with(source.label)):
-            refuse(f"data.sources[{number}].label", f"{source.label!r}: {problem}")
-        if calculates(source.label) and not recipe.calculate:
-            refuse("calculate", f"the answers of {source.path} may be calculations; set it to true.")
-    if recipe.calculate and not recipe.free_text:
-        refuse("calculate", "labels are not calculated; set free_text to true, or leave it out.")
-    if recipe.free_text and recipe.labels:
-        refuse("labels", "a skill that answers with free text has no labels; leave one of the two out.")
-    if recipe.free_text and recipe.training.engine is Engine.ENCODER:
-        refuse("training.engine", "an encoder gives labels only; use causal for free text.")
-    if recipe.evaluation.metric is Metric.TESTS:
-        _check_tests(recipe, refuse)
-    if recipe.on_low_confidence not in ("abstain", "escalate"):
-        refuse("on_low_confidence", f"{recipe.on_low_confidence!r} must be abstain or escalate.")
-    counts = ("members", "rank", "epochs", "cycles", "batch", "accumulate", "max_tokens", "checkpoint_steps")
-    for name in (*counts, "learning_rate"):
-        if getattr(recipe.training, name) <= 0:
-            refuse(f"training.{name}", "must be more than 0.")
-    if recipe.training.export_rank and not 0 < recipe.training.export_rank <= recipe.training.rank:
-        refuse("training.export_rank", f"{recipe.training.export_rank} must be 1 to training.rank, or 0.")
-    if recipe.training.export_rank and recipe.training.engine is Engine.ENCODER:
-        refuse("training.export_rank", "is for causal bases; an encoder's adapter is written as trained.")
-    if recipe.training.cycles > 1 and recipe.training.engine is Engine.ENCODER:
-        refuse("training.cycles", "is for causal bases; give an encoder more epochs.")
-    if not 0 < recipe.evaluation.alpha < 1:
-        refuse("evaluation.alpha", f"{recipe.evaluation.alpha} is not a share between 0 and 1.")

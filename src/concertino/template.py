@@ -6,8 +6,9 @@ A template is the name of a field, or text in which `{field}` stands for a field
     {paragraphs:about text 'thousands millions' 500}
     {text}
 
-A field may hold text, a list of texts (joined with blanks), or a table: a list of rows, each a list of cells. A table
-is written a row a line, its cells between bars, without rows and columns that are empty. What may follow the name:
+A field's name may have any signs but braces and a colon. A field may hold text, a list of texts (joined with blanks),
+or a table: a list of rows, each a list of cells. A table is written a row a line, its cells between bars, without rows
+and columns that are empty. What may follow the name:
 
     :about OTHER N            the table's rows, or the text's sentences, that share most words with the field OTHER, in
                               their order, as many as N characters hold; a table keeps its header
@@ -28,10 +29,11 @@ from concertino import calculation, related
 TEXT = "text"
 """The template of a skill that reads the field `text` as it is."""
 
-_FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
-_ABOUT = re.compile(r"about (\w+)(?: '([^']*)')? (\d+)")
-_BY = re.compile(r"by (\w+)")
+_FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")
+_ABOUT = re.compile(r"about (.+?)(?: '([^']*)')? (\d+)")
+_BY = re.compile(r"by (.+)")
 _LIST = "list"
+_FORMS = "write {field}, {field:about OTHER 600}, {field:list} or {field:by OTHER}."
 _BETWEEN = "; "
 _BLANKS = re.compile(r"[ \t\u00a0]+(?=\n|$)")
 _NEWLINES = re.compile(r"\n{3,}")
@@ -90,11 +92,12 @@ def problem_with(template: str) -> str:
         return "it is empty; name a field, or write a template such as '{title}: {text}'."
     for match in _FIELD.finditer(template):
         how = match[2]
-        if how is not None and how != _LIST and not _ABOUT.fullmatch(how) and not _BY.fullmatch(how):
-            return (
-                f"{match[0]!r} cannot be read; write {{field}}, {{field:about OTHER 600}}, {{field:list}} or "
-                "{field:by OTHER}."
-            )
+        known = how is None or how == _LIST or _ABOUT.fullmatch(how) or _BY.fullmatch(how)
+        if not known or not match[1].strip():
+            return f"{match[0]!r} cannot be read; {_FORMS}"
+    left = _FIELD.sub("", template)
+    if "{" in template and (brace := re.search(r"[{}]", left)):
+        return f"{left[brace.start() :][:40]!r} cannot be read: braces only stand around a field. {_FORMS.capitalize()}"
     return ""
 
 

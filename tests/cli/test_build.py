@@ -184,3 +184,41 @@ def test_a_base_that_nothing_could_serve_is_refused_before_it_is_trained_on(
     (here / "recipe.yaml").write_text(text.replace(f"base: {BASE}", f"base: {here / 'base'}"))
     assert run(ARGUMENTS) == 3
     assert "Add the model to the catalogue" in capsys.readouterr().err
+
+
+def test_a_dataset_that_cannot_be_measured_on_stops_the_build_before_it_trains(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = yaml.safe_load((here / "recipe.yaml").read_text())
+    recipe["data"]["split"]["test"] = 0.0
+    (here / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert run(ARGUMENTS) == 1
+    assert "No row is in the test part" in capsys.readouterr().err
+    assert not (here / "build/team/colour/run").exists()
+
+
+def test_an_interrupted_build_says_that_it_goes_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from concertino.training import train
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", interrupted)
+    assert run(ARGUMENTS) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "Interrupted. The same command goes on where it stopped."
+
+
+@pytest.mark.train
+def test_a_run_that_another_build_writes_is_not_set_aside(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    from concertino.training.train import locked
+
+    run_folder = here / "build" / "team" / "colour" / "run"
+    run_folder.mkdir(parents=True)
+    (run_folder / "training.json").write_text("{}")
+    with locked(run_folder):
+        assert run([*ARGUMENTS, "--force"]) == 1
+    assert "Another run is training into" in capsys.readouterr().err
+    assert run_folder.exists() and not (here / "build/team/colour/run-old-1").exists()

@@ -114,6 +114,11 @@ REFUSED = {
         '{"text": "one thing", "label": "a"}\n{"text": "other thing", "label": "a"}\n',
         "nothing to tell",
     ),
+    "several labels": (
+        "a.jsonl",
+        "".join(f'{{"text": "thing {n // 2}", "label": "{"ab"[n % 2]}"}}\n' for n in range(40)),
+        "stands with several values of 'label'",
+    ),
     "no rows": ("a.csv", "text,label\n", "no row that can be read"),
     "kind": ("a.xlsx", "x", "no kind that can be read"),
 }
@@ -197,3 +202,67 @@ def test_a_name_that_is_no_skill_is_refused(here: Path, capsys: pytest.CaptureFi
     write(here, "a.jsonl", rows(20))
     assert run(["new", "Skill", "--from", "a.jsonl"]) == 3
     assert "specialist/skill" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tickets [1].csv", "a😀.csv", "my file (1).csv", "it's #1.csv"])
+def test_a_file_of_any_name_becomes_a_recipe_that_can_be_curated(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    lines = [(text, "ab"[n % 2]) for n, text in enumerate(sentences(150))]
+    write_csv(here, name, [("message 💬", "label"), *lines])
+    recipe, _ = proposed(capsys, "--from", name, "--text", "message 💬")
+    assert (recipe.data.sources[0].path, recipe.data.sources[0].text) == (name, "message 💬")
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out"]) == 0
+
+
+@pytest.mark.parametrize("label", ["other\u2028x: [", "oth\x07er", "a\u0085b: {", "\ufeffa", "a\nb: ["])
+def test_labels_with_signs_that_end_lines_or_are_none_stay_in_their_comment(
+    here: Path, capsys: pytest.CaptureFixture[str], label: str
+) -> None:
+    write(here, "a.jsonl", rows(160, [label] * 8 + ["b"]))
+    recipe, _ = proposed(capsys, "--from", "a.jsonl")
+    assert recipe.evaluation.metric is Metric.MACRO_F1
+    assert all(line.isprintable() for line in (here / "recipe.yaml").read_text("utf-8").split("\n"))
+
+
+def test_why_no_row_can_be_used_is_told_by_the_first_of_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", [{"text": row["text"], "label": {"name": row["label"]}} for row in rows(60)])
+    assert run(["new", "team/skill", "--from", "a.jsonl"]) == 1
+    assert "field 'label' has dict, where labels are text" in capsys.readouterr().err
+
+
+def test_a_field_with_a_brace_in_its_name_is_refused_in_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", [{"text {en}": row["text"], "label": row["label"]} for row in rows(60)])
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--text", "text {en}"]) == 1
+    said = capsys.readouterr().err
+    assert "'text {en}' has a brace in its name" in said and "Rename" in said
+
+
+def test_the_examples_are_never_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(120))
+    before = (here / "a.jsonl").read_text()
+    (here / "link.yaml").symlink_to("a.jsonl")
+    for out in ("a.jsonl", "./a.jsonl", "link.yaml"):
+        assert run(["new", "team/skill", "--from", "a.jsonl", "--out", out, "--yes"]) == 3
+        assert "is the file of examples" in capsys.readouterr().err
+    assert (here / "a.jsonl").read_text() == before
+
+
+def test_a_recipe_that_cannot_be_written_is_told_in_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(120))
+    (here / "sub").mkdir()
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--out", "sub", "--yes"]) == 3
+    assert "sub is a folder; name the recipe's file, as sub/recipe.yaml" in capsys.readouterr().err
+    for out in ("a.jsonl/recipe.yaml", f"{'a' * 300}.yaml"):
+        assert run(["new", "team/skill", "--from", "a.jsonl", "--out", out]) == 3
+        assert "cannot be written" in capsys.readouterr().err
+    assert run(["new", "team/skill", "--from", f"{'a' * 300}.csv"]) == 1
+    assert "too long" in capsys.readouterr().err
+
+
+def test_labels_with_few_rows_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = [*["a", "b"] * 60, *["rare"] * 9, *["rarer"] * 2, *["enough"] * 10]
+    write(here, "a.jsonl", rows(len(labels), labels))
+    _, said = proposed(capsys, "--from", "a.jsonl")
+    assert warned(said, "Fewer than 10 rows: rare (9), rarer (2).")
+    assert not warned(said, "enough")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from concertino.datasets import quality
-from concertino.errors import DataRefused
+from concertino.errors import DataRefused, RecipeInvalid
 
 from .making import curate, recipe, rows, sentences, write
 
@@ -78,6 +78,51 @@ def test_an_id_given_twice_is_made_different_and_reported(tmp_path: Path) -> Non
     assert "20 rows have an id that an earlier row has" in made.sheet
 
 
+def test_a_number_for_an_id_is_none_that_another_row_has(tmp_path: Path) -> None:
+    for ids in (("7", "7", "7#2"), ("7#2", "7", "7", "7"), ("7#2", "7#2", "7", "7", "7#2#2")):
+        write(
+            tmp_path, "a.jsonl", [*rows(40), *({**row, "id": ids[n]} for n, row in enumerate(rows(40 + len(ids))[40:]))]
+        )
+        made = curate(tmp_path, recipe(JSONL), force=True)
+        found = {row.id for row in made.rows()}
+        assert len(found) == 40 + len(ids)
+        assert set(ids) <= found
+
+
+def test_a_source_without_labels_is_refused_where_labels_are_learnt(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", rows(40))
+    write(tmp_path, "b.jsonl", rows(50)[40:])
+    with pytest.raises(RecipeInvalid, match=r"data.sources\[1\] \(b.jsonl\) names no label"):
+        curate(tmp_path, recipe(JSONL, {"path": "b.jsonl", "label": ""}))
+    assert curate(tmp_path, recipe({**JSONL, "label": ""}, free_text=True)).rows()
+
+
+def test_labels_are_cleaned_as_texts_are_and_spelt_as_the_recipe_does(tmp_path: Path) -> None:
+    write(
+        tmp_path, "a.jsonl", rows(60, labels=("loans", "loans\u200b", " lo\u00adans\u00a0", "cafe\u0301", "caf\u00e9"))
+    )
+    assert curate(tmp_path, recipe(JSONL)).dataset.labels == ("caf\u00e9", "loans")
+    made = curate(tmp_path, recipe(JSONL, labels=("loans", "cafe\u0301")), force=True)
+    assert made.dataset.labels == ("cafe\u0301", "loans")
+    renamed = recipe({**JSONL, "rename": {"loans\u200b": "credit"}})
+    assert curate(tmp_path, renamed, force=True).dataset.labels == ("caf\u00e9", "credit")
+
+
+def test_every_label_without_a_training_row_is_named_with_the_key_that_leaves_it_out(tmp_path: Path) -> None:
+    few = [{"text": f"{text} and more", "label": f"few {n // 2}"} for n, text in enumerate(sentences(600))]
+    write(tmp_path, "a.jsonl", [*rows(100), *few])
+    made = curate(tmp_path, recipe(JSONL, labels=("a", "b", "ghost", *(f"few {n}" for n in range(300)))))
+    taught = {label for row in made.rows("train") for label in row.labels}
+    untaught = {f"few {n}" for n in range(300)} - taught
+    assert len(untaught) > 20
+    (warning,) = (each for each in made.counts.warnings if "no training row" in each)
+    assert warning.startswith(f"{len(untaught) + 1} labels have no training row")
+    assert all(f"`{label}` (2)" in warning for label in untaught)
+    assert "`ghost` (0)" in warning
+    assert "data.min_label_rows above 2" in warning
+    assert warning in made.sheet
+
+
 def test_empty_and_damaged_files_are_reported_and_the_others_used(tmp_path: Path) -> None:
     write(tmp_path, "in/a.jsonl", rows(40))
     (tmp_path / "in" / "b.jsonl").write_bytes(b"")
@@ -110,7 +155,7 @@ def test_sources_without_a_usable_row_are_refused_with_the_reasons(tmp_path: Pat
     ):
         curate(tmp_path, recipe(JSONL))
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out.partial").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl"}
 
 
 def test_labels_that_differ_only_in_case_are_pointed_out(tmp_path: Path) -> None:

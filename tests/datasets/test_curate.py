@@ -198,7 +198,7 @@ def test_documents_become_passages_that_stay_together(tmp_path: Path) -> None:
         path = tmp_path / "docs" / f"contract{number}.txt"
         path.parent.mkdir(exist_ok=True)
         path.write_text(texts)
-    made = curate(tmp_path, recipe({"path": "docs", "label": ""}, max_characters=300, near_duplicate=1))
+    made = curate(tmp_path, recipe({"path": "docs", "label": ""}, free_text=True, max_characters=300, near_duplicate=1))
     parts: dict[str, set[str]] = {}
     for part in ("train", "dev", "calibration", "test"):
         for row in made.rows(part):
@@ -254,14 +254,6 @@ def test_a_full_disk_is_said_and_leaves_the_old_dataset_and_nothing_else(tmp_pat
     assert sum(info.rows for info in open_dataset(tmp_path / "out").manifest.parts.values()) == 100
     assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", "out"}
     assert issubclass(DiskFull, Exception)
-
-
-def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
-    write(tmp_path, "a.jsonl", rows(100))
-    (tmp_path / "out.partial" / "scratch").mkdir(parents=True)
-    (tmp_path / "out.partial" / "train.jsonl").write_text("half")
-    curate(tmp_path, recipe(JSONL))
-    assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", "out"}
 
 
 def test_several_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

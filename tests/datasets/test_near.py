@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from concertino.datasets import crowded
 from concertino.datasets import staging as staging_module
 from concertino.datasets.near import bands, near_duplicates
 from concertino.datasets.ngrams import Words
@@ -15,7 +16,7 @@ from concertino.datasets.prepare import Preparer, RawRow
 from concertino.datasets.staging import Fixed, Staging
 from concertino.template import clean
 
-from .making import recipe
+from .making import Made, curate, recipe, rows, write
 
 
 @pytest.mark.parametrize("threshold", [0.95, 0.9, 0.8, 0.6])
@@ -33,7 +34,9 @@ def test_every_pair_above_the_threshold_ends_in_one_cluster(tmp_path: Path, thre
     staging.add(Preparer(recipe({"path": "a"})).prepare(raw).rows)
     staging.finish()
     places = np.arange(len(texts))
-    stands = near_duplicates(staging, places, np.zeros(len(texts), np.int8), threshold, tmp_path, lambda rows: None)
+    stands, unsure = near_duplicates(
+        staging, places, np.zeros(len(texts), np.int8), threshold, tmp_path, lambda rows: None
+    )
     staging.close()
     sets = [frozenset(zip(text, text[1:], text[2:], strict=False)) for text in texts]
     pairs = [
@@ -43,10 +46,58 @@ def test_every_pair_above_the_threshold_ends_in_one_cluster(tmp_path: Path, thre
         if len(sets[a] & sets[b]) >= threshold * len(sets[a] | sets[b])
     ]
     assert len(pairs) > 30
+    assert not unsure
     assert all(stands[a] == stands[b] for a, b in pairs)
     linked = {place for pair in pairs for place in pair}
     assert all(stands[place] == place for place in places.tolist() if place not in linked)
     assert all(stands[place] <= place for place in places.tolist())
+
+
+def template_rows(count: int, shared: int) -> list[dict[str, str]]:
+    """Pairs of near-copies, in any order, above one disclaimer of so many words."""
+    draw = random.Random(5)
+    vocabulary = [f"w{n}" for n in range(3000)]
+    disclaimer = " ".join(draw.sample(vocabulary, shared))
+    bodies = [draw.sample(vocabulary, 14) for _ in range(count)]
+    bodies += [[*body[:-1], draw.choice(vocabulary)] for body in bodies]
+    draw.shuffle(bodies)
+    return [{"text": f"{' '.join(body)} {disclaimer}", "label": "ab"[n % 2]} for n, body in enumerate(bodies)]
+
+
+def copies_left(made: Made) -> int:
+    """Pairs of rows that begin alike."""
+    return len(made.rows()) - len({tuple(row.text.split()[:13]) for row in made.rows()})
+
+
+def test_near_copies_above_one_disclaimer_are_all_found(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", template_rows(300, 200))
+    made = curate(tmp_path, recipe({"path": "a.jsonl"}))
+    assert copies_left(made) == 0
+    assert len(made.rows()) == 300
+    assert made.counts.warnings == ()
+
+
+def test_crowds_beyond_the_bounds_are_cut_and_what_was_not_compared_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.jsonl", template_rows(300, 200))
+    made_of = recipe({"path": "a.jsonl"})
+    monkeypatch.setattr(crowded, "SHINGLES", 40_000)
+    cut = curate(tmp_path, made_of)
+    left = copies_left(cut)
+    assert left < 10
+    assert "share so much with thousands of others" in cut.sheet
+    monkeypatch.setattr(crowded, "_WORK", 0)
+    monkeypatch.setattr(crowded, "_WORK_A_ROW", 0)
+    made = curate(tmp_path, made_of, force=True)
+    assert copies_left(made) > left
+    assert "share so much with thousands of others" in made.sheet
+
+
+def test_a_repeated_phrase_does_not_hide_a_near_duplicate(tmp_path: Path) -> None:
+    text = " ".join(f"w{n}" for n in range(40))
+    write(tmp_path, "a.jsonl", [*rows(50), {"text": text, "label": "a"}, {"text": f"{text} {text}", "label": "a"}])
+    assert len(curate(tmp_path, recipe({"path": "a.jsonl"})).rows()) == 51
 
 
 def test_rows_are_read_in_runs_that_are_neither_many_nor_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

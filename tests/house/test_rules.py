@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2] / "src" / "concertino"
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {
-    "plugins", "config", "config_check", "settings", "recipe", "recipe_digest", "limits", "template", "related",
-    "calculation", "confidence", "errors", "types",
+    "plugins", "config", "config_check", "settings", "recipe", "recipe_check", "recipe_digest", "recipe_yaml",
+    "limits", "template", "related", "calculation", "confidence", "errors", "types",
 }  # fmt: skip
 
 # A room may import rooms of the floors below its own, and itself. Rooms on one floor do not import each other.

@@ -94,8 +94,8 @@ FREE: dict[str, Any] = {"labels": [], "threshold": None, "text_temperature": 2.0
 async def test_a_calculated_answer_keeps_the_confidence_of_what_the_model_wrote(make: Make) -> None:
     service = make(Sure("= (3-2)/2*100 percent", 0.81, says=False), Sure("no", 0.9), **FREE | {"calculate": True})
     answer = await service.answer(asked())
-    assert (answer.text, answer.confidence, answer.abstained) == ("50 percent", pytest.approx(0.9), False)
-    assert answer.logprobs == ()
+    assert (answer.text, answer.abstained, answer.logprobs) == ("50 percent", False, ())
+    assert answer.confidence == pytest.approx(0.9)
 
 
 async def test_free_text_below_its_threshold_is_escalated_and_calculated_too(make: Make) -> None:

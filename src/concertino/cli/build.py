@@ -102,7 +102,11 @@ def build(
     measured_all = generalist and baselines
     _check_first(plan)
     began = time.monotonic()
-    report, outcome = _build(plan, measured_all if promote is None else promote)
+    try:
+        report, outcome = _build(plan, measured_all if promote is None else promote)
+    except KeyboardInterrupt:
+        output.say("Interrupted. The same command goes on where it stopped.")
+        raise typer.Exit(output.INTERRUPTED) from None
     if as_json:
         output.print_json(
             {
@@ -127,12 +131,14 @@ def build(
 
 def _build(plan: Plan, promote: bool) -> "tuple[EvaluationReport, Outcome]":
     from concertino.datasets.folder import open_dataset
+    from concertino.training.parts import check_parts
 
     with _step(1, f"Curate {plan.recipe.name}"):
         manifest = _curate(plan)
         parts = ", ".join(f"{info.rows} {part}" for part, info in manifest.parts.items())
         output.say(f"  {parts}; {len(manifest.labels)} labels. {plan.dataset / 'datasheet.md'} says what was removed.")
     dataset = open_dataset(plan.dataset)
+    check_parts(plan.recipe, dataset)
     with _step(2, "Train"):
         _train(plan, dataset)
     with _step(3, "Evaluate"):
@@ -239,9 +245,13 @@ def _train(plan: Plan, dataset: "Dataset") -> None:
 
 def _is_trained(plan: Plan, dataset: "Dataset") -> bool:
     """Whether the run is of this recipe and dataset, on however many threads."""
+    from concertino.errors import TrainingRefused
     from concertino.training.result import read_result
 
-    found = read_result(plan.run)
+    try:
+        found = read_result(plan.run)
+    except TrainingRefused:
+        return False
     digests = {_with_threads(plan.recipe, threads).training_digest for threads in (0, found.threads)}
     return found.recipe_digest in digests and found.dataset == dataset.manifest.content
 
@@ -252,11 +262,14 @@ def _with_threads(recipe: "Recipe", threads: int) -> "Recipe":
 
 
 def _set_aside(run: Path) -> None:
-    """Move a run folder that no longer fits to a name beside it."""
+    """Move a run folder that no longer fits to a name beside it. Raises TrainingRefused where another run writes it."""
+    from concertino.training.train import locked
+
     number = 1
     while (aside := run.with_name(f"{run.name}-old-{number}")).exists():
         number += 1
-    run.rename(aside)
+    with locked(run):
+        run.rename(aside)
     output.say(f"{run} holds another training; it lies in {aside} now.")
 
 
@@ -291,11 +304,13 @@ def _promote(plan: Plan) -> Outcome:
     if serving:
         output.say(f"{name} {serving[:12]} serves already.")
         return Outcome("serves already", serving)
-    evidence, candidate = gather(plan.recipe_file, plan.run, plan.dataset, home, "")
+    registry = Registry(home)
+    seen = registry.state()
+    evidence, candidate = gather(plan.recipe_file, plan.run, plan.dataset, home, "", plan.settings)
     checks = judge(evidence)
     if not all(check.passed for check in checks):
         return Outcome("refused", None, checks)
-    return Outcome("promoted", Registry(home).promote(candidate.version, candidate.files).version, checks)
+    return Outcome("promoted", registry.promote(candidate.version, candidate.files, "", seen).version, checks)
 
 
 def _serving(plan: Plan) -> str:

@@ -57,7 +57,11 @@ def curate(
 
     loaded = load_recipe(recipe)
     folder = out or Path("datasets") / loaded.specialist / loaded.skill
-    manifest = curated(loaded, data_dir, folder, force=force, paraphrases=paraphrases)
+    try:
+        manifest = curated(loaded, data_dir, folder, force=force, paraphrases=paraphrases)
+    except KeyboardInterrupt:
+        output.say("Interrupted. No dataset was written; the same command begins anew.")
+        raise typer.Exit(output.INTERRUPTED) from None
     if as_json:
         output.print_json(manifest)
         return

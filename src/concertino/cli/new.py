@@ -1,5 +1,6 @@
 """`concertino new`: a file of examples -> a recipe, with the reason for every choice."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def new(
             "as in support/team.",
             param="name",
         )
+    _check_out(out, source)
     with output.Spinner(f"Reading {source}"):
         table = read_table(source)
     text = text or _choose("text", text_candidates(table), table, as_json)
@@ -62,7 +64,7 @@ def new(
     path = source.resolve().relative_to(out.resolve().parent).as_posix() if inside else source.name
     proposal = propose(name, path, text, label, facts)
     _write(out, proposal, yes, as_json)
-    command = f"concertino build {out}" + ("" if inside else f" --data-dir {source.parent}")
+    command = shlex.join(["concertino", "build", str(out), *([] if inside else ["--data-dir", str(source.parent)])])
     if as_json:
         fields = {"text": text, "label": label}
         lines = [{"key": line.key, "value": line.value, "why": line.why} for line in proposal.lines]
@@ -91,6 +93,26 @@ def _choose(what: str, candidates: "Sequence[Column]", table: "Table", as_json: 
     return table.column(answer.strip()).name
 
 
+def _check_out(out: Path, source: Path) -> None:
+    """Raises RecipeInvalid where the recipe cannot stand there, or would take the place of the examples."""
+    from concertino.errors import RecipeInvalid
+
+    try:
+        if out.is_dir():
+            what = f"{out} is a folder; name the recipe's file, as {out / 'recipe.yaml'}."
+        elif out.exists() and source.exists() and out.samefile(source):
+            what = f"{out} is the file of examples, which would be lost. Name another file with --out."
+        else:
+            return
+    except OSError as error:
+        what = f"{_cut(out)} cannot be written: {error.strerror}. Name another file with --out."
+    raise RecipeInvalid(what, param="out")
+
+
+def _cut(path: Path) -> str:
+    return f"{str(path)[:80]}..." if len(str(path)) > 80 else str(path)
+
+
 def _write(out: Path, proposal: "Proposal", yes: bool, as_json: bool) -> None:
     """Write the recipe, once it has been read as a recipe. Asks before it replaces one."""
     from concertino.errors import RecipeInvalid
@@ -100,14 +122,19 @@ def _write(out: Path, proposal: "Proposal", yes: bool, as_json: bool) -> None:
         if as_json or not sys.stdin.isatty():
             raise RecipeInvalid(f"{out} exists. Write elsewhere with --out, or replace it with --yes.", param="out")
         typer.confirm(f"{out} exists. Replace it?", abort=True, err=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.draft")
-    draft.write_text(proposal.yaml, "utf-8")
     try:
-        load_recipe(draft)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(proposal.yaml, "utf-8")
+        try:
+            load_recipe(draft)
+            draft.replace(out)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecipeInvalid(
+            f"{_cut(out)} cannot be written: {error.strerror}. Name another file with --out.", param="out"
+        ) from error
 
 
 def _print(table: "Table", facts: "Facts", proposal: "Proposal", text: str, label: str) -> None:

@@ -40,18 +40,18 @@ def train(
     from concertino.recipe import load_recipe
     from concertino.training.train import train as run
 
+    if threads < 0:
+        raise typer.BadParameter(f"{threads} is less than 0.", param_hint="--threads")
     loaded = load_recipe(recipe)
     if threads:
         loaded = structs.replace(loaded, training=structs.replace(loaded.training, threads=threads))
     folder = out or Path("runs") / loaded.name
-    result = run(
-        loaded,
-        open_dataset(dataset or Path("datasets") / loaded.name),
-        Store(config.load().home_path),
-        folder,
-        output.say,
-        members_from,
-    )
+    data, store = open_dataset(dataset or Path("datasets") / loaded.name), Store(config.load().home_path)
+    try:
+        result = run(loaded, data, store, folder, output.say, members_from)
+    except KeyboardInterrupt:
+        output.say(f"Interrupted. The same command {_what_it_does_next(folder)}.")
+        raise typer.Exit(output.INTERRUPTED) from None
     if as_json:
         output.print_json(result)
         return
@@ -62,3 +62,8 @@ def train(
         f"{folder}: {result.steps} steps, {result.tokens} tokens, {result.tokens / max(result.seconds, 1e-9):.0f} "
         f"tokens/s{best}"
     )
+
+
+def _what_it_does_next(run: Path) -> str:
+    kept = any(run.glob("checkpoints/step-*")) or any(run.glob("member-*/checkpoints/step-*"))
+    return "goes on from the last checkpoint" if kept else "begins anew"

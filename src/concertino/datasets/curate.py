@@ -1,12 +1,9 @@
 """A recipe and a data folder -> a dataset folder."""
 
 import errno
-import fcntl
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,30 +13,31 @@ from msgspec import structs
 from concertino.datasets.contamination import Embed
 from concertino.datasets.datasheet import Contents, datasheet
 from concertino.datasets.folder import (
-    MANIFEST,
     DatasetManifest,
+    ParaphraseCheck,
     Part,
     PartInfo,
     Row,
     SourceInfo,
-    open_dataset,
     write_manifest,
     write_rows,
 )
 from concertino.datasets.gather import Gathered, InputFile, gather
-from concertino.datasets.others import OtherFile, background, evaluation_sets, named_files
-from concertino.datasets.select import Progress, Selection, Selector
+from concertino.datasets.others import Guard, OtherFile, background, evaluation_sets, named_files
+from concertino.datasets.output import Room, existing, room_for
+from concertino.datasets.personal import PersonalDataFinder
+from concertino.datasets.processes import cleaned_up_on_sigterm
+from concertino.datasets.select import MOST_EMBEDDED, Progress, Selection, Selector
 from concertino.datasets.split import PARTS
 from concertino.datasets.staging import Fixed, Staging
 from concertino.datasets.tally import Tally
 from concertino.documents import find_files
-from concertino.errors import DataRefused, DiskFull
+from concertino.errors import DataRefused, DiskFull, RecipeInvalid
 from concertino.models.adapters import file_sha256
-from concertino.recipe import Recipe
+from concertino.recipe import PersonalData, Recipe
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FIXED = {"": Fixed.NONE, "train": Fixed.TRAIN, "test": Fixed.TEST}
-_SCRATCH = "scratch"
 
 
 def _no_progress(what: str, done: int, total: int) -> None:
@@ -63,17 +61,22 @@ def curate(
     where the recipe names evaluation sets. `force` replaces another dataset. The folder appears when it is complete.
     Raises DataRefused, RecipeInvalid, ConfigurationError (a library is missing), DiskFull.
     """
-    sources, sets, others = _inputs(recipe, data_dir)
-    existing = _existing(out, recipe, [*sources, *sets, *others], force)
-    if existing is not None:
-        note(f"{out} was made by this recipe from these files, and is used as it is.")
-        return existing
+    _check_labels(recipe)
+    out = Path(os.path.normpath(out.absolute()))
+    not_read: list[str] = []
+    sources, sets, others = _inputs(recipe, data_dir, not_read.append)
+    if not force:
+        found = existing(out, recipe, [*sources, *sets, *others], embed is not None)
+        if found.dataset is not None and not found.unchecked:
+            note(f"{out} was made by this recipe from these files, and is used as it is.{_unchecked(found.dataset)}")
+            return found.dataset
+        if found.unchecked:
+            note(f"{out} is made again, since paraphrases of its evaluation sets were not looked for.")
     try:
-        with _partial(out) as folder:
-            run = _Run(recipe, folder, note, progress)
+        with cleaned_up_on_sigterm(), room_for(out) as room:
+            run = _Run(recipe, room, note, progress, not_read)
             manifest = run.curate(sources, sets, others, embed, why_no_embed)
-            shutil.rmtree(folder / _SCRATCH)
-            _replace(folder, out)
+            room.move(out)
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(
@@ -85,16 +88,21 @@ def curate(
 
 
 class _Run:
-    """One curation into an empty folder."""
+    """One curation into an empty room."""
 
-    def __init__(self, recipe: Recipe, folder: Path, note: Callable[[str], None], progress: Progress) -> None:
+    def __init__(
+        self, recipe: Recipe, room: Room, note: Callable[[str], None], progress: Progress, not_read: Sequence[str]
+    ) -> None:
         self._recipe = recipe
-        self._folder = folder
+        self._folder = room.dataset
+        self._scratch = room.scratch
         self._note = note
         self._progress = progress
-        self._tally = Tally()
-        self._scratch = folder / _SCRATCH
-        self._scratch.mkdir()
+        policy, finder = recipe.data.personal_data, PersonalDataFinder()
+        self._guard = Guard(policy, finder)
+        self._tally = Tally(None if policy is PersonalData.KEEP else finder)
+        for sentence in not_read:
+            self._tally.warn(sentence)
 
     def curate(
         self,
@@ -108,21 +116,30 @@ class _Run:
         staging = Staging(self._scratch, [_FIXED[source.part] for source in data.sources])
         try:
             gathered = self._gather(files, staging)
-            evaluations = evaluation_sets([_other(each) for each in sets], data.max_characters)
+            evaluations, records = evaluation_sets(
+                [_other(each) for each in sets], data.max_characters, self._guard, self._tally
+            )
             selector = Selector(recipe, staging, self._tally, self._scratch, self._progress)
             selection = selector.select(evaluations, embed)
             parts, contents = self._write(staging, selection)
             own = np.unique(staging.index["key"])
         finally:
             staging.close()
-        contents.paraphrases = _paraphrases(embed is not None, why_no_embed)
+        contents.paraphrases = _paraphrases(selection.paraphrases, why_no_embed)
         if others:
-            rows, contents.background = background(
-                [_other(each) for each in others], own, data.max_characters, data.split.seed
+            drawn = background(
+                [_other(each) for each in others],
+                own,
+                data.max_characters,
+                data.split.seed,
+                self._guard,
+                self._tally,
             )
-            parts[Part.BACKGROUND] = write_rows(self._folder / "background.jsonl", rows)
-        infos = [*_infos(recipe, files, gathered), *_other_infos(sets, "evaluation set, kept clear of", {})]
-        infos += _other_infos(others, "background texts", contents.background)
+            parts[Part.BACKGROUND] = write_rows(self._folder / "background.jsonl", drawn.rows)
+            contents.background, contents.background_personal = drawn.drawn, drawn.personal
+            records |= drawn.records
+        infos = [*_infos(recipe, files, gathered), *_other_infos(sets, "evaluation set, kept clear of", records)]
+        infos += _other_infos(others, "background texts", records)
         manifest = DatasetManifest(
             name=recipe.name,
             recipe_digest=recipe.data_digest,
@@ -130,6 +147,7 @@ class _Run:
             parts=parts,
             labels={label: contents.labels[label].total() for label in sorted(contents.labels)},
             sources=tuple(infos),
+            paraphrases=selection.paraphrases,
         )
         self._check(parts, contents)
         self._tally.write(self._folder)
@@ -170,19 +188,27 @@ class _Run:
             raise DataRefused(f"No row is left to train on: {_reasons(self._tally)}.")
         empty = [part.value for part in PARTS if not parts[part].rows]
         if empty:
-            self._tally.warnings.append(f"No row is in {', '.join(empty)}: there are too few rows, or groups.")
-        for part, named in ((Part.TRAIN, "training"), (Part.TEST, "test")):
-            without = sorted(label for label, counts in contents.labels.items() if not counts[part])
-            if without and parts[part].rows:
-                listed = ", ".join(f"`{label}`" for label in without[:20])
-                self._tally.warnings.append(f"{len(without)} labels have no {named} row: {listed}.")
+            self._tally.warn(f"No row is in {', '.join(empty)}: there are too few rows, or groups.")
+        wanted = set(contents.labels).union(() if self._recipe.free_text else self._recipe.labels)
+        counts = {label: contents.labels.get(label, Counter()) for label in sorted(wanted)}
+        untaught = [f"`{label}` ({each.total()})" for label, each in counts.items() if not each[Part.TRAIN]]
+        if untaught:
+            fewest = self._recipe.data.min_label_rows
+            self._tally.warn(
+                f"{len(untaught)} labels have no training row, so that no model can learn them (rows in all parts in "
+                f"brackets): {', '.join(untaught)}. Give them more rows, or leave them out by a data.min_label_rows "
+                f"above {fewest}."
+            )
+        untested = [f"`{label}`" for label, each in counts.items() if not each[Part.TEST]]
+        if untested and parts[Part.TEST].rows:
+            self._tally.warn(f"{len(untested)} labels have no test row: {', '.join(untested)}.")
         folded: dict[str, list[str]] = {}
         for label in sorted(contents.labels):
             folded.setdefault(" ".join(label.casefold().split()), []).append(label)
         for alike in folded.values():
             if len(alike) > 1:
                 listed = ", ".join(f"`{label}`" for label in alike)
-                self._tally.warnings.append(f"Labels that differ only in case or blanks count as different: {listed}.")
+                self._tally.warn(f"Labels that differ only in case or blanks count as different: {listed}.")
 
 
 def _finished(staging: Staging, places: np.ndarray, selection: Selection) -> Iterator[Row]:
@@ -213,24 +239,48 @@ def _reasons(tally: Tally) -> str:
     return "; ".join(listed) or "the sources are empty"
 
 
-def _paraphrases(looked: bool, why_not: str) -> str:
-    if looked:
+def _paraphrases(outcome: ParaphraseCheck, why_not: str) -> str:
+    if outcome is ParaphraseCheck.DONE:
         return "Nor is a row closer than a cosine of 0.9 to any of their texts."
+    if outcome is ParaphraseCheck.TOO_MANY:
+        why_not = f"there are more than {MOST_EMBEDDED:,} texts"
     return f"Paraphrases were not looked for: {why_not}."
 
 
-def _inputs(recipe: Recipe, data_dir: Path) -> tuple[list[InputFile], list[InputFile], list[InputFile]]:
+def _unchecked(manifest: DatasetManifest) -> str:
+    left_out = manifest.paraphrases is ParaphraseCheck.LEFT_OUT
+    return " Paraphrases of its evaluation sets were not looked for." if left_out else ""
+
+
+def _check_labels(recipe: Recipe) -> None:
+    """Raises RecipeInvalid where rows would have no label to learn."""
+    for number, source in enumerate(recipe.data.sources):
+        if not source.label and not recipe.free_text:
+            raise RecipeInvalid(
+                f"data.sources[{number}] ({source.path}) names no label, and every row of a skill that answers with "
+                "labels needs one. Name the field with `label`; texts that the skill is not for go under "
+                "data.background; a skill that answers in words has `free_text: true`.",
+                param=f"data.sources[{number}].label",
+            )
+
+
+def _inputs(
+    recipe: Recipe, data_dir: Path, note: Callable[[str], None]
+) -> tuple[list[InputFile], list[InputFile], list[InputFile]]:
     """Every file that decides the outcome: of sources, of evaluation sets, of background texts."""
     if not data_dir.is_dir():
         raise DataRefused(f"The data folder {data_dir} does not exist. Name it with --data-dir.")
     sources = [
         _input(file.relative_to(data_dir).as_posix(), file, number)
         for number, source in enumerate(recipe.data.sources)
-        for file in find_files(data_dir, source.path)
+        for file in find_files(data_dir, source.path, note)
     ]
     sets, others = (
         [_input(f"{each.path}#{each.field}" if each.field else each.path, each.file, -1) for each in files]
-        for files in (named_files(data_dir, recipe.data.decontaminate), named_files(data_dir, recipe.data.background))
+        for files in (
+            named_files(data_dir, recipe.data.decontaminate, note),
+            named_files(data_dir, recipe.data.background, note),
+        )
     )
     return sources, sets, others
 
@@ -256,58 +306,4 @@ def _infos(recipe: Recipe, files: Sequence[InputFile], gathered: Gathered) -> It
 
 def _other_infos(files: Sequence[InputFile], origin: str, rows: dict[str, int]) -> Iterator[SourceInfo]:
     for each in files:
-        yield SourceInfo(each.path, each.sha256, each.bytes, rows.get(each.path.partition("#")[0], 0), "", origin)
-
-
-def _existing(out: Path, recipe: Recipe, files: Sequence[InputFile], force: bool) -> DatasetManifest | None:
-    """The dataset in `out` where it is the one wanted; None where there is none or it may be replaced."""
-    if force or not out.exists():
-        return None
-    if not (out / MANIFEST).exists():
-        if out.is_dir() and not any(out.iterdir()):
-            return None
-        raise DataRefused(f"{out} exists and is no dataset. Name another folder with --out, or move it away.")
-    manifest = open_dataset(out).manifest
-    if manifest.recipe_digest != recipe.data_digest:
-        what = "by another recipe, or before this one was changed"
-    elif [(each.path, each.sha256) for each in manifest.sources] != [(each.path, each.sha256) for each in files]:
-        what = "from other files, or before these were changed"
-    else:
-        return manifest
-    raise DataRefused(f"{out} holds a dataset that was made {what}. Name another folder, or replace it with --force.")
-
-
-@contextmanager
-def _partial(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write into; gone afterwards. What an interrupted run left is cleared away."""
-    folder = out.with_name(f"{out.name}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataRefused(f"Another run is writing {out}. Wait for it.") from error
-        for left in folder.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(handle)
-
-
-def _replace(folder: Path, out: Path) -> None:
-    """Move the finished folder to its place; a dataset that stood there is gone only then."""
-    if out.exists():
-        if not (out / MANIFEST).exists() and any(out.iterdir()):
-            raise DataRefused(f"{out} exists and is no dataset. Name another folder with --out, or move it away.")
-        old = out.with_name(f"{out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-        folder.rename(out)
-        shutil.rmtree(old)
-    else:
-        folder.rename(out)
+        yield SourceInfo(each.path, each.sha256, each.bytes, rows[each.path], "", origin)

@@ -33,6 +33,8 @@ class Contents(Struct):
     """Path -> texts."""
     paraphrases: str
     """A sentence on whether paraphrases of evaluation sets were looked for."""
+    background_personal: int = 0
+    """Background texts that held personal data, and were scrubbed or dropped."""
 
 
 def datasheet(recipe: Recipe, manifest: DatasetManifest, tally: Tally, gathered: Gathered, contents: Contents) -> str:
@@ -45,7 +47,7 @@ def datasheet(recipe: Recipe, manifest: DatasetManifest, tally: Tally, gathered:
         _removed(tally),
         _labels(manifest, contents),
         _lengths(contents),
-        _personal(recipe, gathered),
+        _personal(recipe, gathered, contents),
         _contamination(recipe, contents),
         _background(contents),
         _sources(manifest, gathered),
@@ -141,15 +143,21 @@ def _lengths(contents: Contents) -> Iterator[str]:
     )
 
 
-def _personal(recipe: Recipe, gathered: Gathered) -> Iterator[str]:
+def _personal(recipe: Recipe, gathered: Gathered, contents: Contents) -> Iterator[str]:
     yield "## Personal data\n"
-    if not gathered.personal:
-        yield "None was found. What the detector misses is in docs/policy.md.\n"
-        return
     done = _DONE[recipe.data.personal_data]
-    yield f"{_number(gathered.with_personal)} rows held some, which was {done}."
+    if contents.background_personal:
+        yield f"{_number(contents.background_personal)} background texts held some, which was {done}."
+    if not gathered.personal:
+        yield "None was found in rows. What the detector misses is in docs/policy.md.\n"
+        return
+    yield f"{_number(gathered.with_personal)} rows held some, which was {done}{_named(recipe)}."
     yield "What the detector misses is in docs/policy.md.\n"
     yield from _table(("kind", "found"), ((kind, _number(count)) for kind, count in gathered.personal.most_common()))
+
+
+def _named(recipe: Recipe) -> str:
+    return "" if recipe.data.personal_data is PersonalData.KEEP else "; an id or a group that was some is a hash now"
 
 
 def _contamination(recipe: Recipe, contents: Contents) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from concertino.recipe import Source
-from concertino.template import FieldsProblem, fill, value_in
+from concertino.template import FieldsProblem, clean, fill, value_in
 
 
 class Taken(Struct, frozen=True):
@@ -27,7 +27,7 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
     answer = ""
     if source.label and free_text:
         answer = fill(fields, source.label).strip()
-        if not answer:
+        if not clean(answer):
             raise FieldsProblem("no answer", f"field {source.label!r} is empty")
     elif source.label:
         labels = _labels(fields, source.label, source.rename)
@@ -43,7 +43,8 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
 def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:
     value = fill(fields, name).strip() if "{" in name else value_in(fields, name)
     read = (_label(item, name) for item in (value if isinstance(value, list) else [value]))
-    found = {renamed.get(label, label) for label in read}
+    names = {clean(old): clean(new) for old, new in renamed.items()}
+    found = {names.get(label, label) for label in read}
     found.discard("")
     if not found:
         raise FieldsProblem("no label", f"field {name!r} is empty")
@@ -54,5 +55,7 @@ def _label(value: Any, name: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int):
-        return str(value).strip()
+        return clean(str(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # what a table with a gap makes of whole numbers
     raise FieldsProblem("label not text", f"field {name!r} has {type(value).__name__}, where labels are text")

@@ -55,6 +55,17 @@ class SourceInfo(Struct, frozen=True):
     origin: str = ""
 
 
+class ParaphraseCheck(StrEnum):
+    """Were paraphrases of the evaluation sets looked for?"""
+
+    UNKNOWN = ""
+    """The dataset is older than this field, or its recipe names no evaluation set."""
+    DONE = "done"
+    LEFT_OUT = "left out"
+    """There was no embedding model, or it was not wanted."""
+    TOO_MANY = "too many texts"
+
+
 class DatasetManifest(Struct, frozen=True):
     """What a dataset holds and where it came from."""
 
@@ -66,6 +77,7 @@ class DatasetManifest(Struct, frozen=True):
     labels: dict[str, int] = field(default_factory=dict)
     """Label -> rows that carry it, over train, dev, calibration and test."""
     sources: tuple[SourceInfo, ...] = ()
+    paraphrases: ParaphraseCheck = ParaphraseCheck.UNKNOWN
 
     @property
     def content(self) -> str:

@@ -3,14 +3,16 @@
 import multiprocessing
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct, field
 
 from concertino.datasets.prepare import STEPS, Batch, Preparer, RawRow
+from concertino.datasets.processes import end_with
 from concertino.datasets.staging import Staging
 from concertino.datasets.tally import Tally
 from concertino.documents import Documents, Encoding, Problem, Record
@@ -52,16 +54,19 @@ def gather(
     unread = Counter[str]()
     refused = Counter[str]()
     read = 0
-    raws = _raws(recipe, files, tally, gathered, unread)
-    for size, batch in _prepared(recipe, raws, sum(file.bytes for file in files)):
-        staging.add(batch.rows)
-        for each in batch.refused:
-            tally.remove(each.reason, each.text, each.source, each.because)
-            refused[each.step] += 1
-        gathered.personal.update(batch.personal)
-        gathered.with_personal += batch.with_personal
-        read += size
-        advance(size)
+    with (
+        closing(_raws(recipe, files, tally, gathered, unread)) as raws,
+        closing(_prepared(recipe, raws, sum(file.bytes for file in files))) as batches,
+    ):
+        for size, batch in batches:
+            staging.add(batch.rows)
+            for each in batch.refused:
+                tally.remove(each.reason, each.text, each.source, each.because)
+                refused[each.step] += 1
+            gathered.personal.update(batch.personal)
+            gathered.with_personal += batch.with_personal
+            read += size
+            advance(size)
     rows = read + unread.total()
     tally.step("read", rows, read)
     for name in STEPS[1:]:
@@ -72,7 +77,7 @@ def gather(
 
 def _raws(
     recipe: Recipe, files: Sequence[InputFile], tally: Tally, gathered: Gathered, unread: Counter[str]
-) -> Iterator[RawRow]:
+) -> Generator[RawRow, None, None]:
     with Documents(recipe.data.max_characters) as documents:
         for number, file in enumerate(files):
             document = file.path if documents.is_document(file.file) else ""
@@ -83,19 +88,19 @@ def _raws(
                     yield RawRow(event.fields, file.source, f"{file.path}:{event.place}", document)
                 elif isinstance(event, Problem):
                     place = f"{file.path}:{event.place}" if event.place else file.path
-                    tally.remove(event.reason, event.sample, place, event.because)
+                    tally.unread(event.reason, event.sample, place, event.because)
                     unread[event.reason] += 1
                 elif isinstance(event, Encoding):
                     gathered.encodings.update(event.lines.keys())
                     if len(event.lines) > 1:
                         parts = ", ".join(f"{lines} lines of {name}" for name, lines in sorted(event.lines.items()))
-                        tally.warnings.append(f"`{file.path}` mixes encodings: {parts}.")
+                        tally.warn(f"`{file.path}` mixes encodings: {parts}.")
                     if event.bad_bytes:
                         gathered.bad_bytes[file.path] = event.bad_bytes
             gathered.records[number] = count
 
 
-def _prepared(recipe: Recipe, raws: Iterator[RawRow], size: int) -> Iterator[tuple[int, Batch]]:
+def _prepared(recipe: Recipe, raws: Iterator[RawRow], size: int) -> Generator[tuple[int, Batch], None, None]:
     """Batches in order, by several processes where there is enough to do."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores < 2 or size < _PROCESSES_FROM:
@@ -104,8 +109,9 @@ def _prepared(recipe: Recipe, raws: Iterator[RawRow], size: int) -> Iterator[tup
             yield len(raw), preparer.prepare(raw)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, context, _start, (recipe,)) as pool:
-        waiting: deque[tuple[int, Future[Batch]]] = deque()
+    pool = ProcessPoolExecutor(cores, context, _start, (recipe, os.getpid()))
+    waiting: deque[tuple[int, Future[Batch]]] = deque()
+    try:
         while True:
             raw = list(islice(raws, _BATCH))
             if raw:
@@ -115,13 +121,16 @@ def _prepared(recipe: Recipe, raws: Iterator[RawRow], size: int) -> Iterator[tup
             if not raw or len(waiting) > 4 * cores:
                 count, future = waiting.popleft()
                 yield count, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _preparer: list[Preparer] = []
 """One in a worker process, set when it starts."""
 
 
-def _start(recipe: Recipe) -> None:
+def _start(recipe: Recipe, parent: int) -> None:
+    end_with(parent)
     _preparer.append(Preparer(recipe))
 
 

@@ -3,7 +3,8 @@
 MinHash finds candidates (Broder 1997), banding keeps them few (Leskovec et al., "Mining of Massive Datasets", 3.4), and
 every candidate is then compared exactly, so nothing is removed by chance. This is written out here because datasketch
 takes a text at a time, at about 3,000 short texts a second on one core, and keeps its tables in dictionaries, about
-3 KB a text; here a batch is one array operation, and a row costs 8 bytes a band, on disk.
+3 KB a text; here a batch is one array operation, and a row costs 8 bytes a band, on disk. Buckets of many
+rows are for `crowded`.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from concertino.datasets import normalise
+from concertino.datasets.crowded import Crowds
 from concertino.datasets.ngrams import Words, mix
 from concertino.datasets.staging import Staging
 
 _SHINGLE = 3
 _PERMUTATIONS = 64
-_NEIGHBOURS = 3
+_FEW = 4
+"""Rows of a bucket of which each pair is compared at once."""
 _KEPT = 300_000
 """Shingles of compared texts that are kept, some 200 bytes each."""
 _MISSED = 1e-3
@@ -37,50 +40,49 @@ def bands(threshold: float) -> tuple[int, int]:
 
 def near_duplicates(
     staging: Staging, places: np.ndarray, first: np.ndarray, threshold: float, folder: Path, advance: Advance
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """For each of `places` the position (in `places`) of the row that stands for its cluster; its own where it stays.
 
     `places` are rows of different texts. Similar rows form clusters, transitively, so that no two similar rows are
     left that could land in two parts; the row with the smallest `first` value, then the earliest, stands for each.
+    The second value is the number of rows that resemble too many others to be compared with all of them.
     """
     count, width = bands(threshold)
     paths = [folder / f"band{number}" for number in range(count)]
-    sizes = _sign(staging, places, count, width, paths, advance)
-    parent = np.arange(len(places))
-    similar = _Similar(staging, places, threshold)
-    for path in paths:
-        buckets = np.fromfile(path, np.uint64)
+    whole = folder / "band-of-all"
+    sizes = _sign(staging, places, count, width, paths, whole, advance)
+    clusters = _Clusters(first, _Similar(staging, places, threshold))
+    for path, most in (*((path, _FEW) for path in paths), (whole, len(places))):
+        for left, right in _pairs(np.fromfile(path, np.uint64), sizes, threshold, most):
+            clusters.join(left, right)
+    crowds = Crowds(staging, places, sizes, _SHINGLE, threshold, clusters.root, clusters.join)
+    unsure = crowds.compare(paths, _FEW + 1)
+    for path in (*paths, whole):
         path.unlink()
-        for left, right in _pairs(buckets, sizes, threshold):
-            a, b = _root(parent, left), _root(parent, right)
-            if a != b and similar(left, right):
-                if (first[b], b) < (first[a], a):
-                    a, b = b, a
-                parent[b] = a
-    while True:
-        higher = parent[parent]
-        if np.array_equal(higher, parent):
-            return parent
-        parent = higher
+    return clusters.roots(), unsure
 
 
 def _sign(
-    staging: Staging, places: np.ndarray, count: int, width: int, paths: list[Path], advance: Advance
+    staging: Staging, places: np.ndarray, count: int, width: int, paths: list[Path], whole: Path, advance: Advance
 ) -> np.ndarray:
-    """Write the bucket of every row in every band to the band's file; the number of shingles of each row."""
+    """Write the bucket of every row in every band to the band's file; the number of different shingles of each row.
+
+    `whole` is one more band, by a hash of all of a row's shingles.
+    """
     generator = np.random.default_rng(0)
     odd = np.uint64(1)
     factors = generator.integers(0, 2**63, count * width, np.uint64) | odd
     offsets = generator.integers(0, 2**63, count * width, np.uint64)
     sizes = np.zeros(len(places), np.uint32)
-    files = [path.open("wb") for path in paths]
+    files = [path.open("wb") for path in (*paths, whole)]
     try:
         start = 0
         for batch in staging.batches(places):
             hashes, owners = Words([normalise.words(row.text) for row in staging.rows(batch)]).shingles(_SHINGLE)
             starts = np.flatnonzero(np.concatenate(([True], owners[1:] != owners[:-1])))
-            sizes[start : start + len(batch)] = np.diff(np.append(starts, len(owners)))
-            for number, file in enumerate(files):
+            sizes[start : start + len(batch)], all_of_it = _sets(hashes, owners, starts)
+            files[-1].write(all_of_it.tobytes())
+            for number, file in enumerate(files[:-1]):
                 bucket = np.zeros(len(batch), np.uint64)
                 for place in range(number * width, (number + 1) * width):
                     # Multiply-shift hashing (Dietzfelbinger et al. 1997): its high bits are what is random.
@@ -95,19 +97,27 @@ def _sign(
     return sizes
 
 
-def _pairs(buckets: np.ndarray, sizes: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
-    """Pairs of rows in one bucket whose sizes allow the threshold: each with the bucket's first and those before it."""
+def _sets(hashes: np.ndarray, owners: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(number of different hashes, hash of them all) of each text; a text's hashes begin at its start."""
+    # A batch has fewer than 2 ** 12 texts, and one sort is quicker than two.
+    ranked = np.sort((owners.astype(np.uint64) << np.uint64(52)) | (hashes >> np.uint64(12)))
+    new = np.concatenate(([True], ranked[1:] != ranked[:-1]))
+    whole = np.add.reduceat(np.where(new, mix(ranked << np.uint64(12)), np.uint64(0)), starts)
+    return np.add.reduceat(new.astype(np.uint32), starts), whole
+
+
+def _pairs(buckets: np.ndarray, sizes: np.ndarray, threshold: float, most: int) -> Iterator[tuple[int, int]]:
+    """Pairs of rows whose sizes allow the threshold, in buckets of at most so many rows: each with those before it."""
     order = np.argsort(buckets, kind="stable")
     ranked = buckets[order]
-    new = np.concatenate(([True], ranked[1:] != ranked[:-1]))
-    heads = np.maximum.accumulate(np.where(new, np.arange(len(ranked)), 0))
-    ranks = np.arange(len(ranked))
+    starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
+    lengths = np.diff(np.append(starts, len(ranked)))
+    ranks = np.arange(len(ranked)) - np.repeat(starts, lengths)
+    few = np.repeat(lengths <= most, lengths)
     found: list[np.ndarray] = []
-    for back in range(1, _NEIGHBOURS + 1):
-        have = np.flatnonzero(ranks - heads >= back)
+    for back in range(1, _FEW):
+        have = np.flatnonzero(few & (ranks >= back))
         found.append(np.stack((order[have - back], order[have])))
-    far = np.flatnonzero(ranks - heads > _NEIGHBOURS)
-    found.append(np.stack((order[heads[far]], order[far])))
     pairs = np.concatenate(found, axis=1)
     smaller = np.minimum(sizes[pairs[0]], sizes[pairs[1]])
     larger = np.maximum(sizes[pairs[0]], sizes[pairs[1]])
@@ -115,11 +125,40 @@ def _pairs(buckets: np.ndarray, sizes: np.ndarray, threshold: float) -> Iterator
     yield from zip(*pairs.tolist(), strict=True)
 
 
-def _root(parent: np.ndarray, place: int) -> int:
-    while parent[place] != place:
-        parent[place] = parent[parent[place]]
-        place = int(parent[place])
-    return place
+class _Clusters:
+    """Which rows belong together, as trees whose roots stand for them."""
+
+    def __init__(self, first: np.ndarray, similar: Callable[[int, int], bool]) -> None:
+        self._first = first
+        self._similar = similar
+        self._parent = np.arange(len(first))
+
+    def root(self, place: int) -> int:
+        parent = self._parent
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = int(parent[place])
+        return place
+
+    def join(self, left: int, right: int) -> bool:
+        """Put two rows into one cluster where they are similar; are they in one now?"""
+        a, b = self.root(left), self.root(right)
+        if a == b:
+            return True
+        if not self._similar(left, right):
+            return False
+        if (self._first[b], b) < (self._first[a], a):
+            a, b = b, a
+        self._parent[b] = a
+        return True
+
+    def roots(self) -> np.ndarray:
+        """The root of every row."""
+        while True:
+            higher = self._parent[self._parent]
+            if np.array_equal(higher, self._parent):
+                return higher
+            self._parent = higher
 
 
 class _Similar:

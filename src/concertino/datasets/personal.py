@@ -13,6 +13,10 @@ from concertino.policy.identifiers import IdentifierDetector
 _BETWEEN = " \x1e\n\n\n"
 _TOGETHER = 7_500
 """Characters: with the detector's window of 8,192 it looks at most texts once."""
+LOOKED = 2_500
+"""Characters of a text that `head` wants."""
+_REACH = 500
+"""Of them the last, in which what is found may not be found whole."""
 _MANY = 32
 """Findings of a kind after which the detector stops looking for that kind."""
 
@@ -53,6 +57,12 @@ class PersonalDataFinder:
             else:
                 merged.append((finding, length))
         return [finding for finding, _ in merged]
+
+    def head(self, text: str, longest: int) -> str:
+        """The first characters of a text, cut after what was found is replaced: a cut finding is none any more."""
+        end = LOOKED - _REACH
+        found = [finding for finding in self.find(text[:LOOKED]) if finding.start < end]
+        return scrub(text[:end], found)[:longest]
 
     def _spans(self, text: str) -> set[Finding]:
         """All findings, however many of a kind: since the detector stops after some, what it found is blotted out."""

@@ -4,7 +4,6 @@ The numbers are those that did well in the recipes of this project on sets of 40
 begin, and the evaluation says how far they carry.
 """
 
-import json
 import math
 import textwrap
 from statistics import median
@@ -24,6 +23,8 @@ _SLACK = 1.25
 _LARGEST_SHARE = 0.25
 _SKEW = 3.0
 _SHOWN = 5
+_FEW_OF_A_LABEL = 10
+"""Rows of a label below which some part is likely to have none."""
 
 
 class Line(Struct, frozen=True):
@@ -207,6 +208,13 @@ def _warnings(facts: Facts) -> list[str]:
             f"Seen once, and dropped by curation: {', '.join(once[:_SHOWN])}{more}. Find more rows of them, or merge "
             "them into others."
         )
+    few = [f"{label} ({rows})" for label, rows in facts.labels.items() if 1 < rows < _FEW_OF_A_LABEL]
+    if few:
+        more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
+        found.append(
+            f"Fewer than {_FEW_OF_A_LABEL} rows: {', '.join(few[:_SHOWN])}{more}. Some part may have none, and "
+            "`concertino build` stops where that is the part to train on. Find more, or merge them into others."
+        )
     if facts.duplicates > 0.5:
         found.append(f"{facts.duplicates:.0%} of the rows repeat a text: there is less here than it looks.")
     if facts.contradictory > 0.02:
@@ -225,7 +233,7 @@ def _warnings(facts: Facts) -> list[str]:
 
 
 def _as_yaml(head: str, lines: tuple[Line, ...]) -> str:
-    written, section = [f"# {head}"], ""
+    written, section = [f"# {_on_a_line(head)}"], ""
     for line in lines:
         first, _, rest = line.key.partition(".")
         if rest and first != section:
@@ -233,7 +241,8 @@ def _as_yaml(head: str, lines: tuple[Line, ...]) -> str:
         section = first if rest else ""
         indent = "  " if rest else ""
         if line.why:
-            written += textwrap.wrap(line.why, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+            why = _on_a_line(line.why)
+            written += textwrap.wrap(why, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         written += [indent + part for part in _value(rest or first, line.value)]
     place = written.index("training:")
     written[place:place] = [
@@ -241,6 +250,11 @@ def _as_yaml(head: str, lines: tuple[Line, ...]) -> str:
         "  # background: [other.jsonl#text]",
     ]
     return "\n".join(written) + "\n"
+
+
+def _on_a_line(text: str) -> str:
+    """Text as a comment may hold it: labels and names of files may have signs that end lines, or that YAML lacks."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _value(key: str, value: object) -> list[str]:
@@ -261,7 +275,7 @@ def _scalar(value: object) -> str:
         plain = value.replace("-", "").replace("/", "").replace("_", "").replace(".", "")
         if plain.isascii() and plain.isalnum() and yaml.safe_load(value) == value:
             return value
-        return json.dumps(value)
+        return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf)).removesuffix("\n")
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.1e}" if isinstance(value, float) and value < 0.01 else str(value)

@@ -34,5 +34,5 @@ def poor(text: str) -> tuple[str, str] | None:
     if len(lines) >= 4:
         line, count = Counter(lines).most_common(1)[0]
         if count > _MOST_ONE_LINE * len(lines):
-            return "repeated lines", f"{count} of {len(lines)} lines are {line[:40]!r}"
+            return "repeated lines", f"{count} of {len(lines)} lines are {line!r}"
     return None

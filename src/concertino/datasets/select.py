@@ -10,6 +10,7 @@ from msgspec import Struct
 from concertino.datasets import normalise
 from concertino.datasets.contamination import Embed, EvaluationSet, Paraphrases
 from concertino.datasets.exact import Fate, fates
+from concertino.datasets.folder import ParaphraseCheck
 from concertino.datasets.near import near_duplicates
 from concertino.datasets.ngrams import Words
 from concertino.datasets.split import TEST, also_tested, assign, check
@@ -42,6 +43,7 @@ class Selection(Struct):
     """Labels that too few rows carry."""
     renamed: dict[int, int] = {}
     """Row -> which row with its id it is, from the second on."""
+    paraphrases: ParaphraseCheck = ParaphraseCheck.UNKNOWN
 
 
 class Selector:
@@ -65,11 +67,10 @@ class Selector:
             self._near()
         self._groups()
         self._contaminated(sets)
-        if embed is not None and sets:
-            self._paraphrased(sets, embed)
+        checked = self._paraphrased(sets, embed) if sets else ParaphraseCheck.UNKNOWN
         rare = frozenset() if self._recipe.free_text else self._rare_labels()
         check(self._index, self._parts, self._alive)
-        return Selection(self._alive, self._parts, rare, self._renamed())
+        return Selection(self._alive, self._parts, rare, self._renamed(), checked)
 
     def _exact(self) -> None:
         self._progress("exact duplicates", 0, len(self._index))
@@ -91,7 +92,12 @@ class Selector:
             self._progress("near-duplicates", done, len(places))
 
         threshold = self._recipe.data.near_duplicate
-        stands = near_duplicates(self._staging, places, outranked, threshold, self._folder, advance)
+        stands, unsure = near_duplicates(self._staging, places, outranked, threshold, self._folder, advance)
+        if unsure:
+            self._tally.warn(
+                f"{unsure} rows share so much with thousands of others that they were not compared with all of them: "
+                "near-duplicates may be left, some of them in two parts. Cut what the rows share, such as a disclaimer."
+            )
         losers = np.flatnonzero(stands != np.arange(len(places)))
         by_key = dict(zip(self._index["key"][places[losers]].tolist(), places[stands[losers]].tolist(), strict=True))
         against = np.full(len(self._index), -1, np.int64)
@@ -137,14 +143,16 @@ class Selector:
                 self._drop(f"overlap with {each.name}: {reason}", name, gone, f"shares {reason} with {each.name}")
             learnt = learnt[self._alive[learnt]]
 
-    def _paraphrased(self, sets: Sequence[EvaluationSet], embed: Embed) -> None:
+    def _paraphrased(self, sets: Sequence[EvaluationSet], embed: Embed | None) -> ParaphraseCheck:
+        if embed is None:
+            return ParaphraseCheck.LEFT_OUT
         learnt = np.flatnonzero(self._alive & (self._parts != TEST))
         size = len(learnt) + sum(map(len, sets))
         if size > MOST_EMBEDDED:
-            self._tally.warnings.append(
+            self._tally.warn(
                 f"Paraphrases of evaluation sets were not looked for: {size} texts are more than {MOST_EMBEDDED}."
             )
-            return
+            return ParaphraseCheck.TOO_MANY
         self._progress("paraphrases of evaluation sets", 0, len(learnt))
         paraphrases = Paraphrases(sets, embed)
         before = int(self._alive.sum())
@@ -156,6 +164,7 @@ class Selector:
                 self._tally.remove("paraphrase of an evaluation text", rows[place].text, rows[place].source, because)
             self._progress("paraphrases of evaluation sets", start, len(learnt))
         self._tally.step("paraphrases of evaluation sets", before, int(self._alive.sum()))
+        return ParaphraseCheck.DONE
 
     def _rare_labels(self) -> frozenset[str]:
         places = np.flatnonzero(self._alive)
@@ -167,7 +176,7 @@ class Selector:
             rows = zip(places.tolist(), self._staging.rows(places), strict=True)
             gone = [place for place, row in rows if row.labels and rare.issuperset(row.labels)]
             listed = ", ".join(f"`{label}` ({counts[label]})" for label in sorted(rare))
-            self._tally.warnings.append(f"Labels with fewer than {fewest} rows were dropped: {listed}.")
+            self._tally.warn(f"Labels with fewer than {fewest} rows were dropped: {listed}.")
         because = f"fewer than {fewest} rows carry the label {{labels}}"
         self._drop("rare labels", "rare label", np.array(gone, np.int64), because)
         return rare
@@ -178,14 +187,21 @@ class Selector:
         order = np.argsort(ids, kind="stable")
         counts: Counter[int] = Counter()
         renamed: dict[int, int] = {}
-        same = np.flatnonzero(np.diff(ids[order]) == 0) + 1
-        for at in same.tolist():
-            place = int(places[order[at]])
-            counts[int(ids[order[at]])] += 1
-            renamed[place] = counts[int(ids[order[at]])] + 1
+        again = order[np.flatnonzero(np.diff(ids[order]) == 0) + 1]
+        taken, made = np.sort(ids), set[int]()
+        for place, row in zip(places[again].tolist(), self._staging.rows(places[again]), strict=True):
+            number = int(self._index["id"][place])
+            while True:
+                counts[number] += 1
+                other = normalise.key(f"{row.id}#{counts[number] + 1}")
+                at = int(np.searchsorted(taken, np.uint64(other)))
+                if other not in made and (at == len(taken) or int(taken[at]) != other):
+                    break
+            made.add(other)
+            renamed[place] = counts[number] + 1
         if renamed:
             first = self._staging.row(min(renamed))
-            self._tally.warnings.append(
+            self._tally.warn(
                 f"{len(renamed)} rows have an id that an earlier row has, and were given another: "
                 f"`{first.id}` at {first.source}, for one."
             )

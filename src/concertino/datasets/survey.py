@@ -97,7 +97,11 @@ class Facts(Struct, frozen=True):
 
 def read_table(path: Path) -> Table:
     """The rows of a file. Raises DataRefused for a file that is missing, has no rows, or is a document."""
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise DataRefused(f"{str(path)[:80]}... cannot be looked for: {error.strerror}.", param="from") from error
+    if not found:
         raise DataRefused(f"There is no file {path}.", param="from")
     suffix, known = path.suffix[1:].lower(), suffixes()
     if suffix not in known:
@@ -122,7 +126,7 @@ def read_table(path: Path) -> Table:
                 rows.append(event.fields)
             elif isinstance(event, Problem):
                 unreadable += 1
-                because = because or f"{event.place}: {event.because}"
+                because = because or f"{event.place}: {event.because}".removeprefix(": ")
     if not rows:
         raise DataRefused(f"{path} has no row that can be read ({because or 'it is empty'}).", param="from")
     return Table(path, tuple(rows), unreadable, more, tuple(_columns(rows)))
@@ -191,6 +195,13 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
     """Count what a recipe depends on. Raises DataRefused where nothing could be learnt."""
     column = table.column(label)
     table.column(text)
+    for option, name in (("text", text), ("label", label)):
+        if "{" in name:
+            raise DataRefused(
+                f"The field {name!r} has a brace in its name, which a recipe would read as a template. Rename it in "
+                f"{table.path}.",
+                param=option,
+            )
     closed = is_closed(column) or any(isinstance(row.get(label), list) for row in table.rows)
     if closed and column.distinct < 2:
         raise DataRefused(
@@ -204,9 +215,11 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
             "predict a number. Name another field with --label, or put the numbers into ranges.",
             param="label",
         )
-    taken, unusable = _taken(table, Source(table.path.name, text, label), free_text=not closed)
+    taken, problems = _taken(table, Source(table.path.name, text, label), free_text=not closed)
     if not taken:
-        raise DataRefused(f"No row of {table.path} has both {text!r} and {label!r}.", param="text")
+        raise DataRefused(
+            f"No row of {table.path} can be used by {text!r} and {label!r}. Of the first, {problems[0]}.", param="text"
+        )
     answers: dict[int, set[tuple[str, ...]]] = {}
     counts: Counter[str] = Counter()
     keys = [normalise.key(normalise.comparable(row.text)) for row in taken]
@@ -214,11 +227,17 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         answers.setdefault(key, set()).add(row.labels or (row.answer,))
         counts.update(row.labels)
     contradictory = {key for key, given in answers.items() if closed and len(given) > 1}
+    if len(contradictory) == len(answers):
+        raise DataRefused(
+            f"Every text of {table.path} stands with several values of {label!r}, so nothing says which is right. Name "
+            "another field with --label, or give each text the labels that are right for it.",
+            param="label",
+        )
     lengths = sorted(about_tokens(row.text) for row in taken)
     sample = [row.text for row in taken[:: max(1, len(taken) // _SAMPLE)]][:_SAMPLE]
     return Facts(
         rows=len(table.rows),
-        unusable=unusable,
+        unusable=len(problems),
         usable=len(answers) - len(contradictory),
         duplicates=1 - len(answers) / len(taken),
         contradictory=sum(key in contradictory for key in keys) / len(taken),
@@ -232,20 +251,21 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
     )
 
 
-def _taken(table: Table, source: Source, free_text: bool) -> tuple[list[Taken], int]:
+def _taken(table: Table, source: Source, free_text: bool) -> tuple[list[Taken], list[str]]:
+    """The rows that can be used, and of each of the others why not."""
     taken: list[Taken] = []
-    unusable = 0
+    problems: list[str] = []
     for row in table.rows:
         try:
             found = take(row, source, free_text)
-        except FieldsProblem:
-            unusable += 1
+        except FieldsProblem as problem:
+            problems.append(problem.because)
             continue
         if found.text.strip():
             taken.append(found)
         else:
-            unusable += 1
-    return taken, unusable
+            problems.append(f"field {source.text!r} is empty")
+    return taken, problems
 
 
 def about_tokens(text: str) -> int:

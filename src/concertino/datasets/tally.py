@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from concertino.datasets.personal import PersonalDataFinder, scrub
+
 EXAMPLES = 50
 """Removed rows that are kept for each reason."""
 _LONGEST = 300
+_NOT_SHOWN = "(not shown, since personal data in it could not be found)"
 _COUNTS = "curation.json"
 
 
@@ -41,7 +44,9 @@ class Curation(Struct, frozen=True):
 class Tally:
     """Counts and examples, gathered while rows go by."""
 
-    def __init__(self) -> None:
+    def __init__(self, finder: PersonalDataFinder | None = None) -> None:
+        """`finder` where no personal data may be told."""
+        self._finder = finder
         self.steps: list[Step] = []
         self.reasons: Counter[str] = Counter()
         self.warnings: list[str] = []
@@ -51,7 +56,12 @@ class Tally:
         """Count a removal, and keep it as an example while there are few."""
         self.reasons[reason] += 1
         if self.wants(reason):
-            self._examples.setdefault(reason, []).append(Removed(reason, text[:_LONGEST], source, because))
+            removed = Removed(reason, self._shown(text), source, self._shown(because))
+            self._examples.setdefault(reason, []).append(removed)
+
+    def unread(self, reason: str, sample: str, source: str, because: str) -> None:
+        """Count what could not be read. No personal data can be found in it, cut and escaped as it may be."""
+        self.remove(reason, sample if self._finder is None or not sample else _NOT_SHOWN, source, because)
 
     def wants(self, reason: str) -> bool:
         """Is another example of this reason wanted?"""
@@ -60,6 +70,13 @@ class Tally:
     def count(self, reason: str, rows: int) -> None:
         """Count removals without examples."""
         self.reasons[reason] += rows
+
+    def warn(self, sentence: str) -> None:
+        """Something that a person should look at first."""
+        self.warnings.append(sentence if self._finder is None else scrub(sentence, self._finder.find(sentence)))
+
+    def _shown(self, text: str) -> str:
+        return text[:_LONGEST] if self._finder is None else self._finder.head(text, _LONGEST)
 
     def step(self, name: str, before: int, after: int) -> None:
         self.steps.append(Step(name, before, after))

@@ -1,5 +1,9 @@
-"""The process in which documents are parsed: paths on stdin, events on stdout, both a JSON value a line."""
+"""The process in which documents are parsed: paths on stdin, events on stdout, both a JSON value a line.
 
+Paths are sent as bytes, since a name need not be UTF-8.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +23,8 @@ def main(seconds: float, memory: int) -> None:
     out = sys.stdout.buffer
     sys.stdout = sys.stderr  # what a parser prints is no event
     for line in sys.stdin.buffer:
-        suffix, path = msgspec.json.decode(line, type=tuple[str, str])
+        suffix, name = msgspec.json.decode(line, type=tuple[str, bytes])
+        path = os.fsdecode(name)
         allow_cpu(seconds)
         try:
             reader: Reader = plugins.load(plugins.READERS, suffix, path)()

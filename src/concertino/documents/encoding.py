@@ -1,11 +1,14 @@
-"""Lines of a file in whatever encoding they are in: UTF-8, UTF-16, or Latin-1 (read as Windows-1252, which adds to it).
+"""Lines of a file in whatever encoding they are in: UTF-8, UTF-16, UTF-32 or Latin-1 (read as Windows-1252, which adds
+to it).
 
 Every line is tried as UTF-8 first. One that is not is read as Latin-1 where all its high bytes are letters or
-signs of Western European text, and where not, as UTF-8 with each bad byte replaced and counted: a file that was pasted
-together from several encodings comes out right line by line, and nothing is guessed silently.
+signs of Western European text (and no sign such as ³ stands inside of a word, where it would be a letter of another
+encoding), and where not, as UTF-8 with each bad byte replaced and counted: a file that was pasted together from several
+encodings comes out right line by line, and nothing is guessed silently.
 """
 
 import codecs
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +19,12 @@ from concertino.documents.base import Encoding, Problem
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; a longer line is passed over and reported, so that a file without newlines is not read into memory."""
 _LATIN = frozenset({0x80, 0x85, *range(0x91, 0x98), *range(0xA0, 0xFF)} - {0xD7, 0xF7})
+_LETTERS = rb"A-Za-z\xaa\xb5\xba\xc0-\xd6\xd8-\xf6\xf8-\xff"
+_SIGN_IN_WORD = re.compile(rb"[%b][\xa1\xa3\xa5\xa6\xac\xaf\xb1\xb3\xb6\xb9\xbc\xbe\xbf]+[%b]" % (_LETTERS, _LETTERS))
+"""Signs of Windows-1252 that are letters in the encodings of Central Europe, where letters stand on both sides."""
 _PROBE = 4096
+_LINE_PROBE = 1 << 16
+"""Bytes by which lines that end in a carriage return alone are told."""
 _FEWEST_ZEROS = 4
 """Zero bytes below which a file is not held to be UTF-16 without a mark."""
 
@@ -24,7 +32,8 @@ _FEWEST_ZEROS = 4
 class LineReader:
     """Iterates over (line number, text without its newline) of a file. `report` afterwards says what was met.
 
-    Lines end at a newline and nowhere else: texts may hold U+2028 and its like.
+    Lines end at a newline and nowhere else, since texts may hold U+2028 and its like; in a file that begins with
+    carriage returns and no newline, as old Macs wrote them, at those.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,10 +44,11 @@ class LineReader:
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         with self._path.open("rb") as file:
-            head = file.read(_PROBE)
+            head = file.read(_LINE_PROBE)
             file.seek(0)
-            wide = utf16(head)
-            yield from self._wide(file, wide) if wide else self._narrow(file)
+            wide = wide_encoding(head[:_PROBE])
+            end = _line_end(head.decode(wide or "latin-1", "replace"))
+            yield from self._wide(file, wide, end) if wide else self._narrow(file if end == "\n" else _MacLines(file))
 
     @property
     def report(self) -> Encoding:
@@ -49,13 +59,13 @@ class LineReader:
         problems, self.problems = self.problems, []
         return problems
 
-    def _narrow(self, file: BinaryIO) -> Iterator[tuple[int, str]]:
+    def _narrow(self, file: "BinaryIO | _MacLines") -> Iterator[tuple[int, str]]:
         number = 0
         while line := file.readline(LONGEST_LINE + 1):
             number += 1
             if len(line) > LONGEST_LINE:
                 self._too_long(number, line)
-                while line and not line.endswith(b"\n"):
+                while line and not line.endswith((b"\n", b"\r")):
                     line = file.readline(LONGEST_LINE)
                 continue
             if number == 1:
@@ -78,13 +88,13 @@ class LineReader:
         self._bad += text.count("\ufffd") - line.count("\ufffd".encode())
         return text
 
-    def _wide(self, file: BinaryIO, encoding: str) -> Iterator[tuple[int, str]]:
+    def _wide(self, file: BinaryIO, encoding: str, end: str) -> Iterator[tuple[int, str]]:
         decoder = codecs.getincrementaldecoder(encoding)("replace")
         number, rest = 0, ""
         while True:
             chunk = file.read(1 << 20)
             # Lines are cut here, since str.splitlines would also cut at U+2028.
-            *lines, rest = (rest + decoder.decode(chunk, final=not chunk)).split("\n")
+            *lines, rest = (rest + decoder.decode(chunk, final=not chunk)).split(end)
             if not chunk and rest:
                 lines, rest = [*lines, rest], ""
             for line in lines:
@@ -109,8 +119,41 @@ class LineReader:
         )
 
 
-def utf16(head: bytes) -> str:
-    """`utf-16-le` or `utf-16-be` where the first bytes of a file say so, by their mark or by where zeros stand."""
+class _MacLines:
+    """`readline` for a file whose lines end in a carriage return alone."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._chunk, self._at = b"", 0
+
+    def readline(self, most: int) -> bytes:
+        while True:
+            end = self._chunk.find(b"\r", self._at)
+            if end >= 0 or len(self._chunk) - self._at >= most:
+                break
+            more = self._file.read(1 << 16)
+            if not more:
+                break
+            self._chunk, self._at = self._chunk[self._at :] + more, 0
+        end = min(end + 1 if end >= 0 else len(self._chunk), self._at + most)
+        line, self._at = self._chunk[self._at : end], end
+        return line
+
+
+def _line_end(head: str) -> str:
+    """What ends the lines of a file that begins so. A carriage return at the end may be one half of an end."""
+    return "\r" if "\n" not in head and "\r" in head[:-1] else "\n"
+
+
+def wide_encoding(head: bytes) -> str:
+    """UTF-16 or UTF-32, with `-le` or `-be`, where the first bytes of a file say so; else empty.
+
+    They say so by their mark, and UTF-16 also by where zeros stand.
+    """
+    if head.startswith(codecs.BOM_UTF32_LE):  # which begins as the mark of UTF-16 does
+        return "utf-32-le"
+    if head.startswith(codecs.BOM_UTF32_BE):
+        return "utf-32-be"
     if head.startswith(codecs.BOM_UTF16_LE):
         return "utf-16-le"
     if head.startswith(codecs.BOM_UTF16_BE):
@@ -129,7 +172,7 @@ def utf16(head: bytes) -> str:
 def _western(line: bytes) -> bool:
     """Are all high bytes what Windows-1252 has for Western European text, and none part of a UTF-8 sequence?"""
     high = [byte for byte in line if byte >= 0x80]
-    if not all(byte in _LATIN for byte in high):
+    if not all(byte in _LATIN for byte in high) or _SIGN_IN_WORD.search(line):
         return False
     good = line.decode("utf-8", "ignore")
     return good.isascii()

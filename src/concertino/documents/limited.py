@@ -78,7 +78,7 @@ class LimitedReader:
         events: list[Event] = []
         with Deadline(self._seconds, child.kill) as deadline:
             try:
-                child.stdin.write(msgspec.json.encode((suffix, str(path.absolute()))) + b"\n")
+                child.stdin.write(msgspec.json.encode((suffix, os.fsencode(path.absolute()))) + b"\n")
                 child.stdin.flush()
                 ended = _collect(child.stdout, events)
             except BrokenPipeError:

@@ -28,6 +28,7 @@ from concertino.training.metric import score
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
 from concertino.training.result import TrainingResult, library_versions, write_result
+from concertino.training.run_away import refuse_run_away
 
 DEV_ROWS, DEV_ROWS_TEXT = 200, 48
 """Dev rows that an evaluation during training looks at, for labels and for free text."""
@@ -169,6 +170,7 @@ class _Run:
         self.trainee.train()
         self.machine.seed(self.plan.seed, step)
         loss = self.machine.step(self.trainee, self.optimizer, batches, self.parameters, self.format.end)
+        refuse_run_away(loss, step + 1, self.plan.learning_rate)
         read = sum(len(example.ids) for batch in batches for example in batch)
         state.step += 1
         state.tokens += read

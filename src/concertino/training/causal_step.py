@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from concertino.recipe import Training
 from concertino.training.causal_data import Example
 from concertino.training.causal_generate import CACHE
+from concertino.training.lora import gathered
 
 CLIP = 1.0
 """Largest norm of a step's gradient."""
@@ -144,7 +145,8 @@ class Machine:
     ) -> float:
         """One optimizer step over `batches`, of which each process takes its share; the loss a token, over all.
 
-        Every batch counts by its supervised tokens, whatever batch and process they fell into.
+        Every batch counts by its supervised tokens, whatever batch and process they fell into. Where the loss or the
+        gradient is not finite, no step is made and the loss is NaN.
         """
         whole = sum(supervision(batch) for batch in batches)
         mine = list(batches[self.rank :: self.world])
@@ -163,9 +165,11 @@ class Machine:
                 self._backward(loss * self.world)
         if self.accelerator is not None:
             total = float(self.accelerator.reduce(torch.tensor(total, device=self.device), "sum"))
-            self.accelerator.clip_grad_norm_(parameters, CLIP)
+            norm = self.accelerator.clip_grad_norm_(parameters, CLIP)
         else:
-            torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        if not math.isfinite(total + (0.0 if norm is None else float(gathered(norm)))):
+            return math.nan
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return total

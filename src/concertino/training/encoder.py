@@ -7,7 +7,6 @@ member's vectors: logistic regression that tells the skill's own texts from the 
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ import numpy as np
 
 from concertino.backends.encoder.session import GRAPH, SHIPPED_SHAPE, WEIGHTS, EncoderFiles, clip_text, clip_tokens
 from concertino.backends.encoder.shape import read_shape
-from concertino.datasets.folder import Dataset, Part, Row
-from concertino.errors import ConfigurationError, TrainingRefused
+from concertino.datasets.folder import Dataset, Part
+from concertino.errors import ConfigurationError
 from concertino.models.adapters import AdapterManifest, file_sha256, write_manifest
-from concertino.recipe import Recipe, Training
+from concertino.recipe import Recipe
 from concertino.training.checkpoint import Checkpoints, Note, written_whole
 from concertino.training.earlier import read_members
 from concertino.training.encoder_loop import Example, log_probabilities, steps_of, train_member, value_of
+from concertino.training.encoder_rows import check_labels, check_lengths, read_part
 from concertino.training.lexical import fit_lexical
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
@@ -53,13 +53,13 @@ def train(
     tokenizer = tokenizer_type.from_file(str(base.tokenizer))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    rows, dev = (
-        [_example(row, labels, tokenizer, plan.max_tokens) for row in dataset.rows(part)]
-        for part in (Part.TRAIN, Part.DEV)
-    )
-    _check(rows, labels, dataset)
-    _show(dataset, note)
     shape, base_hash, started = read_shape(base.config), file_sha256(base.weights), time.monotonic()
+    limit = min(plan.max_tokens, shape.positions)
+    read = read_part(dataset, Part.TRAIN, labels, tokenizer, limit)
+    rows, dev = read.examples, read_part(dataset, Part.DEV, labels, tokenizer, limit).examples
+    check_labels(rows, labels, dataset)
+    check_lengths(read, plan.max_tokens, shape.positions, note)
+    _show(dataset, note)
     identity = f"{recipe.member_digest} {dataset.manifest.content} {base_hash}"
     earlier = read_members(members_from, recipe, dataset, base_hash) if members_from else None
     taken = earlier.members if earlier else ()
@@ -82,7 +82,7 @@ def train(
                 )
         arrays |= {f"{member}.{name}": value for name, value in model.arrays().items()}
         if member == 0:
-            scope = earlier.scope if earlier else _fit_scope(torch, model, rows, dataset, tokenizer, plan)
+            scope = earlier.scope if earlier else _fit_scope(torch, model, rows, dataset, tokenizer, limit, plan.seed)
             arrays |= scope or {}
         if dev:
             logs.append(log_probabilities(torch, model, dev, plan.batch))
@@ -135,6 +135,7 @@ def train(
         best_step=trained[0].best_step if trained else 0,
         threads=threads,
         rows=len(rows),
+        rows_cut=read.cut,
         members_from=f"{len(taken)} of {plan.members} from version {earlier.version}" if earlier else "",
         versions=library_versions("torch", "numpy", "tokenizers"),
     )
@@ -153,34 +154,6 @@ def _import_torch() -> tuple[Any, Any, Any]:
     return torch, EncoderModel, Tokenizer
 
 
-def _example(row: Row, labels: Sequence[str], tokenizer: Any, limit: int) -> Example:
-    unknown = [label for label in row.labels if label not in labels]
-    if unknown:
-        raise TrainingRefused(
-            f"Row {row.id} ({row.source}) has the label {unknown[0]!r}, which the recipe does not list.", param="labels"
-        )
-    tokens = clip_tokens(tokenizer.encode(clip_text(row.text)).ids, limit)
-    return Example(tokens, tuple(labels.index(label) for label in row.labels))
-
-
-def _check(rows: Sequence[Example], labels: Sequence[str], dataset: Dataset) -> None:
-    """Raises TrainingRefused where there is nothing to learn."""
-    bare = sum(not row.target for row in rows)
-    if bare:
-        raise TrainingRefused(f"{bare} of {len(rows)} training rows have no label. Curate the dataset again.")
-    seen = Counter(target for row in rows for target in row.target)
-    if len(seen) < 2:
-        raise TrainingRefused(
-            f"The training part of {dataset.folder} has {len(rows)} rows and {len(seen)} labels; "
-            "a classifier needs at least two labels with rows."
-        )
-    missing = [label for number, label in enumerate(labels) if number not in seen]
-    if missing:
-        raise TrainingRefused(
-            f"{len(missing)} labels have no training row, for example {missing[0]!r}. Add rows, or leave them out."
-        )
-
-
 def _show(dataset: Dataset, note: Note) -> None:
     """What is trained on, as a person can check it."""
     for _, row in zip(range(3), dataset.rows(Part.TRAIN), strict=False):
@@ -188,11 +161,11 @@ def _show(dataset: Dataset, note: Note) -> None:
 
 
 def _fit_scope(
-    torch: Any, model: Any, rows: Sequence[Example], dataset: Dataset, tokenizer: Any, plan: Training
+    torch: Any, model: Any, rows: Sequence[Example], dataset: Dataset, tokenizer: Any, limit: int, seed: int
 ) -> dict[str, np.ndarray] | None:
     """A logistic regression that tells the skill's texts (1) from its background (0); None without background."""
     outside = [
-        clip_tokens(tokenizer.encode(clip_text(row.text)).ids, plan.max_tokens)
+        clip_tokens(tokenizer.encode(clip_text(row.text)).ids, limit)
         for row in dataset.rows(Part.BACKGROUND)
         if row.group in ("", Part.TRAIN)
     ][:MAX_SCOPE_ROWS]
@@ -204,7 +177,7 @@ def _fit_scope(
         raise ConfigurationError("fitting a scope head needs scikit-learn: pip install 'concertino[train]'") from error
     own = [row.tokens for row in rows]
     if len(own) > MAX_SCOPE_ROWS:
-        own = random.Random(plan.seed).sample(own, MAX_SCOPE_ROWS)  # noqa: S311
+        own = random.Random(seed).sample(own, MAX_SCOPE_ROWS)  # noqa: S311
     texts = sorted([(tokens, 1) for tokens in own] + [(tokens, 0) for tokens in outside], key=lambda pair: len(pair[0]))
     vectors = []
     with torch.no_grad():

@@ -14,6 +14,7 @@ from concertino.recipe import Metric, Recipe, Training
 from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
 from concertino.training.progress import Progress
+from concertino.training.run_away import refuse_run_away
 
 
 class Example(Struct, frozen=True):
@@ -79,6 +80,7 @@ def train_member(
         step += 1
         batches = [order[(step - 1) * plan.accumulate + place] for place in range(plan.accumulate)]
         loss = _step(torch, model, optimizer, batches, plan.label_smoothing)
+        refuse_run_away(loss, step, plan.learning_rate)
         schedule.step()
         tokens = sum(len(example.tokens) for batch in batches for example in batch)
         state["tokens"] += tokens
@@ -118,7 +120,8 @@ def steps_of(plan: Training, rows: int) -> int:
 
 
 def _step(torch: Any, model: Any, optimizer: Any, batches: Sequence[Sequence[Example]], smoothing: float) -> float:
-    """One optimiser step over the mean loss of all rows in `batches`; that loss."""
+    """One optimiser step over the mean loss of all rows in `batches`; that loss. NaN, and no step, where it or the
+    gradient is not finite."""
     model.train()
     optimizer.zero_grad(set_to_none=True)
     count, total = sum(len(batch) for batch in batches), 0.0
@@ -127,7 +130,9 @@ def _step(torch: Any, model: Any, optimizer: Any, batches: Sequence[Sequence[Exa
         loss = _loss(torch, logits, batch, smoothing) / count
         loss.backward()
         total += float(loss.detach())
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+    if not math.isfinite(total + norm):
+        return math.nan
     optimizer.step()
     return total
 

@@ -39,6 +39,8 @@ class TrainingResult(Struct, frozen=True):
     best_step: int
     threads: int
     rows: int
+    rows_cut: int = 0
+    """Encoder only: training rows that are longer than `max_tokens`, and lost their middle."""
     agreement: float | None = None
     """Share of answers that llama.cpp gave as torch did; None for encoders, and for bases without a GGUF file."""
     steps_digest: str = ""

@@ -1,5 +1,10 @@
 """A recipe's training, by whichever engine it names."""
 
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from concertino.backends.encoder.session import ENCODER_FILES, EncoderFiles
@@ -24,10 +29,37 @@ def train(
     `members_from` is the folder of an earlier version of an encoder skill, whose members are taken over. A run folder
     with a finished training of the same recipe and data is left as it is; where only `export_rank` changed, the adapter
     is written again without training, and where `cycles` was raised, the training goes on. Raises TrainingRefused for a
-    folder of another training, ModelMissing, and what the engines raise.
+    folder of another training, or one that another process trains into, ModelMissing, and what the engines raise.
     """
     if dataset.manifest.name != recipe.name:
         raise TrainingRefused(f"{dataset.folder} is the dataset of {dataset.manifest.name}, not of {recipe.name}.")
+    with locked(run):
+        return _train(recipe, dataset, store, run, note, members_from)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder, which is made if need be. The kernel ends the lock with the process.
+
+    Raises TrainingRefused where another process holds it. Of several processes of one training the first holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run, os.O_RDONLY)
+    try:
+        if os.environ.get("RANK", "0") == "0":
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise TrainingRefused(
+            f"Another run is training into {run}. Wait for it, or train into another folder.", param="out"
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def _train(
+    recipe: Recipe, dataset: Dataset, store: Store, run: Path, note: Note, members_from: Path | None
+) -> TrainingResult:
     if (run / RESULT).is_file():
         done = read_result(run)
         if (done.recipe_digest, done.dataset) == (recipe.training_digest, dataset.manifest.content):
@@ -43,7 +75,6 @@ def train(
         what = "of fewer cycles; it goes on" if longer else "written at another rank; it is written again"
         note(f"{run} holds this training, {what} from its last checkpoint")
         (run / RESULT).unlink()
-    run.mkdir(parents=True, exist_ok=True)
     if recipe.training.engine is Engine.ENCODER:
         from concertino.training.encoder import train as train_encoder
 
@@ -52,9 +83,35 @@ def train(
         raise TrainingRefused("Only encoder adapters have members. Train without --members-from.", param="members_from")
     from concertino.training.causal import train as train_causal
 
-    folder = Path(recipe.training.base)
-    base = folder if folder.is_dir() else store.resolve(recipe.training.base)
-    return train_causal(recipe, dataset, base, run, note)
+    return train_causal(recipe, dataset, causal_base(store, recipe.training.base), run, note)
+
+
+_AN_ENCODER, _A_LANGUAGE_MODEL = "all-MiniLM-L6-v2", "smollm2-135m-instruct"
+
+
+def causal_base(store: Store, base: str) -> Path:
+    """`base` if it is a Hugging Face folder, else the GGUF file of the store. Raises TrainingRefused for an encoder."""
+    folder = Path(base)
+    if folder.is_dir():
+        encoder, found = _is_bert(folder / "config.json"), folder
+    else:
+        found, manifest = store.resolve(base), store.manifest(base)
+        # An encoder may have a GGUF file that was derived from its weights; what was pulled says what it is.
+        encoder = manifest is not None and not next(iter(manifest.files)).endswith(".gguf")
+    if encoder:
+        raise TrainingRefused(
+            f"The base {base} is an encoder, which writes nothing, and training.engine is causal. For labels set "
+            f"`engine: encoder`, or choose a language model, as {_A_LANGUAGE_MODEL}.",
+            param="training.base",
+        )
+    return found
+
+
+def _is_bert(config: Path) -> bool:
+    try:
+        return bool(json.loads(config.read_bytes()).get("model_type") == "bert")
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def encoder_files(store: Store, base: str) -> EncoderFiles:
@@ -65,4 +122,10 @@ def encoder_files(store: Store, base: str) -> EncoderFiles:
         if missing:
             raise TrainingRefused(f"The base {base} has no {missing[0]}.", param="training.base")
         return EncoderFiles.found(lambda name: folder / name)
+    if next(iter(store.require(base).files)).endswith(".gguf"):
+        raise TrainingRefused(
+            f"The base {base} is a language model, and training.engine is encoder. Set `engine: causal`, or choose an "
+            f"encoder, as {_AN_ENCODER}.",
+            param="training.base",
+        )
     return EncoderFiles.found(lambda name: store.resolve(base, name))

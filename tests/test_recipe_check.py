@@ -1,0 +1,96 @@
+"""Values that no training could use are refused before anything is read, with the key and what may stand there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from concertino.errors import RecipeInvalid
+from concertino.recipe import Recipe, load_recipe
+
+
+def load(folder: Path, **changed: Any) -> Recipe:
+    plain: dict[str, Any] = {
+        "name": "team/skill", "description": "d", "instruction": "i", "data": {"sources": [{"path": "a.jsonl"}]}
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(plain | changed), "utf-8")
+    return load_recipe(folder / "recipe.yaml")
+
+
+INF, NAN = float("inf"), float("nan")
+TRAINING: dict[str, tuple[Any, ...]] = {
+    "patience": (-1,),
+    "learning_rate": (1000, INF, NAN, 0, -1e-3),
+    "head_learning_rate": (-1, 1000, NAN),
+    "class_balance": (-50, 1000, NAN),
+    "dropout": (1.5, -0.5, 1, NAN),
+    "label_smoothing": (5, -0.1, 1, NAN),
+    "weight_decay": (-5, INF, NAN),
+    "warmup": (5, -1, NAN),
+    "alpha": (-1, INF, NAN),
+    "epochs": (0, INF, NAN),
+    "seed": (99999999999999999999, -(2**70)),
+    "threads": (-3, 10**9),
+    "rank": (0, 1_000_000),
+    "members": (0, 1_000_000),
+    "evaluate_steps": (-3,),
+    "checkpoint_steps": (0, -1),
+    "batch": (0,),
+    "max_tokens": (0,),
+    "export_rank": (-1,),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in TRAINING.items() for value in values])
+def test_what_cannot_be_trained_with_is_refused_by_its_key(tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(RecipeInvalid) as refused:
+        load(tmp_path, training={key: value})
+    assert refused.value.param == f"training.{key}"
+    assert f"training.{key}: " in refused.value.message
+
+
+DATA: dict[str, tuple[Any, ...]] = {
+    "near_duplicate": (90, 0, -1, NAN),
+    "max_characters": (0, -1),
+    "min_characters": (-1, 30_000),
+    "min_label_rows": (0, -2),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in DATA.items() for value in values])
+def test_what_cannot_be_curated_with_is_refused_by_its_key(tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(RecipeInvalid) as refused:
+        load(tmp_path, data={"sources": [{"path": "a.jsonl"}], key: value})
+    assert refused.value.param == f"data.{key}"
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("evaluation", "alpha", NAN),
+        ("evaluation", "shots", -1),
+        ("evaluation", "selection_rows", -1),
+        ("evaluation", "generalist_rows", -1),
+        ("promotion", "margin", NAN),
+        ("promotion", "max_regression", NAN),
+        ("promotion", "max_cpu_ratio", 0),
+        ("promotion", "max_cpu_ratio", NAN),
+        ("", "max_tokens", 0),
+    ],
+)
+def test_what_cannot_be_measured_by_is_refused_too(tmp_path: Path, part: str, key: str, value: Any) -> None:
+    with pytest.raises(RecipeInvalid) as refused:
+        load(tmp_path, **({part: {key: value}} if part else {key: value}))
+    assert refused.value.param == f"{part}.{key}".removeprefix(".")
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"dropout": 0.0, "warmup": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "patience": 0, "threads": 0},
+        {"seed": -1, "class_balance": 1, "epochs": 0.1, "learning_rate": 1.0, "rank": 256, "warmup": 1},
+    ],
+)
+def test_the_ends_of_the_ranges_may_stand(tmp_path: Path, training: dict[str, Any]) -> None:
+    load(tmp_path, training=training, data={"sources": [{"path": "a"}], "near_duplicate": 1, "min_label_rows": 1})
