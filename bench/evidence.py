@@ -60,7 +60,7 @@ def table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield HEAD
     yield "|" + " --- |" * HEAD.count(" |")
     for name, report in found.items():
-        comparison, on_test, outside = compared[name], report["on_test"], report["out_of_scope"]
+        comparison, on_test = compared[name], report["on_test"]
         gain = p = ratio = "-"
         if comparison:
             low, high = 100 * comparison["lower"], 100 * comparison["upper"]
@@ -80,9 +80,19 @@ def table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
             p,
             ratio,
             answered,
-            f"{outside['auroc']:.3f}" if outside and outside["auroc"] is not None else "-",
+            _off_domain(report),
         ]
         yield "| " + " | ".join(cells) + " |"
+
+
+def _off_domain(report: dict[str, Any]) -> str:
+    """AUROC of what a skill abstains by from texts that are not for it: its scope, where it has a threshold on that."""
+    outside = report["out_of_scope"]
+    if not outside:
+        return "-"
+    by_scope = report.get("scope_threshold") is not None and outside.get("scope_auroc") is not None
+    value = outside["scope_auroc"] if by_scope else outside["auroc"]
+    return "-" if value is None else f"{value:.3f}"
 
 
 def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
