@@ -189,6 +189,7 @@ def test_a_base_that_nothing_could_serve_is_refused_before_it_is_trained_on(
 def test_a_dataset_that_cannot_be_measured_on_stops_the_build_before_it_trains(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("torch")
     recipe = yaml.safe_load((here / "recipe.yaml").read_text())
     recipe["data"]["split"]["test"] = 0.0
     (here / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -200,6 +201,7 @@ def test_a_dataset_that_cannot_be_measured_on_stops_the_build_before_it_trains(
 def test_an_interrupted_build_says_that_it_goes_on(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("torch")
     from concertino.training import train
 
     def interrupted(*_: object) -> None:
