@@ -9,6 +9,13 @@ from concertino.cli import checks
 from tests.cli.conftest import Command, Gateway
 
 
+def use_a_free_port(concertino: Command) -> None:
+    """In place of the default one, which a team on this machine may hold."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        concertino.write_config(more=f"gateway: {{port: {probe.getsockname()[1]}}}\n")
+
+
 def findings(concertino: Command, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit status, and each check's gravest finding."""
     done = concertino("doctor", "--json", *arguments)
@@ -24,6 +31,7 @@ def findings(concertino: Command, *arguments: str) -> tuple[int, dict[str, dict[
 
 
 def test_a_sound_setup_has_no_problem_and_nothing_is_made(concertino: Command) -> None:
+    use_a_free_port(concertino)
     status, found = findings(concertino)
     assert status == 0, found
     expected = {"software", "processor", "configuration", "registry", "home", "models", "disk", "memory", "audit log"}
@@ -75,6 +83,7 @@ def test_a_home_that_is_a_file_is_found(concertino: Command) -> None:
 
 
 def test_a_person_reads_one_line_a_check(concertino: Command) -> None:
+    use_a_free_port(concertino)
     done = concertino("doctor")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 10 and "All is well." in done.stderr
 
