@@ -44,6 +44,7 @@ ARGUMENTS = ["build", "recipe.yaml", "--no-generalist", "--no-baselines"]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe, its data, and a home folder that holds a tiny encoder as a model of the user's own catalogue."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONCERTINO_DATA_DIR", raising=False)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE), "utf-8")
     made = [
         {"text": f"{WORDS[n % 20]} {colour} {WORDS[(n * 7 + n // 20) % 20]}", "colour": colour}

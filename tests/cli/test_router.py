@@ -32,7 +32,8 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def test_explain_shows_words_descriptions_and_neighbours(team: Path) -> None:
+def test_explain_shows_words_descriptions_and_neighbours(team: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONCERTINO_DATA_DIR", raising=False)
     told = json.loads(run("explain", "--json", "how many vacation days do I have left"))
     assert (told["decision"]["specialist"], told["decision"]["tier"]) == ("hr", "descriptions")
     assert told["described"][0]["phrase"] == "vacation days"
