@@ -111,17 +111,19 @@ async def test_no_part_no_plan_no_fallback_and_no_composition_leaves_the_verdict
             await service.close()
 
 
+DISEASE = "The patient was diagnosed with diabetes and takes insulin."
+PERSON = (
+    "What is a lien? Then turn it into a Python script for Jane Doe, born 12 March 1961, MRN 4711-0815. "
+    "Also, write a poem about a river."
+)
+
+
 async def test_health_data_that_comes_together_only_in_the_parts_stays_with_who_may_see_it(tmp_path: Path) -> None:
     """The request names a person, and a part's answer a disease: nobody untagged is given both."""
     asked: list[tuple[str, Generation]] = []
-    said = "The patient was diagnosed with diabetes and takes insulin."
-    service = make_service(tmp_path, asked, how={"legal": {"answers": [said]}})
-    text = (
-        "What is a lien? Then turn it into a Python script for Jane Doe, born 12 March 1961, MRN 4711-0815. "
-        "Also, write a poem about a river."
-    )
+    service = make_service(tmp_path, asked, how={"legal": {"answers": [DISEASE]}})
     try:
-        answer = await service.answer(ask(text))
+        answer = await service.answer(ask(PERSON))
     finally:
         await service.close()
     assert [(part.specialist, part.state, part.error) for part in answer.parts] == [
@@ -136,18 +138,13 @@ async def test_health_data_that_comes_together_only_in_the_parts_stays_with_who_
 async def test_the_default_answers_in_place_of_who_may_not_see_what_a_part_builds_on_and_says_so(
     tmp_path: Path,
 ) -> None:
-    said = "The patient was diagnosed with diabetes and takes insulin."
-    service = make_service(tmp_path, [], how={"legal": {"answers": [said]}})
+    service = make_service(tmp_path, [], how={"legal": {"answers": [DISEASE]}})
     service.decider.policy._specialists = tuple(
         type(one)(one.name, one.compliance | ({"phi"} if one.name == "general" else frozenset()), one.capabilities)
         for one in service.decider.policy._specialists
     )
-    text = (
-        "What is a lien? Then turn it into a Python script for Jane Doe, born 12 March 1961, MRN 4711-0815. "
-        "Also, write a poem about a river."
-    )
     try:
-        answer = await service.answer(ask(text))
+        answer = await service.answer(ask(PERSON))
     finally:
         await service.close()
     assert [part.specialist for part in answer.parts] == ["legal", "general", "general"]
@@ -156,8 +153,7 @@ async def test_the_default_answers_in_place_of_who_may_not_see_what_a_part_build
 
 async def test_neither_is_it_composed_by_who_may_not_see_it(tmp_path: Path) -> None:
     asked: list[tuple[str, Generation]] = []
-    said = "The patient was diagnosed with diabetes and takes insulin."
-    service = make_service(tmp_path, asked, how={"legal": {"answers": [said]}}, workflow={"answer": "composed"})
+    service = make_service(tmp_path, asked, how={"legal": {"answers": [DISEASE]}}, workflow={"answer": "composed"})
     try:
         answer = await service.answer(
             ask("Tell Jane Doe, MRN 4711-0815, what a lien is? Also, write some Python code.")

@@ -58,6 +58,15 @@ def test_a_label_that_the_model_would_rather_not_say_has_little_confidence() -> 
     assert label_confidence(labels, shared) == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("nothing", [-3.4028234663852886e38, -math.inf, -800.0])
+def test_a_label_that_the_model_gives_no_probability_at_all_is_a_guess(nothing: float) -> None:
+    forced = [TokenLogprob("yes", nothing, (TopLogprob("perhaps", 0.0),))]
+    assert label_confidence(("yes", "no"), forced) == pytest.approx(1.0)
+    forced = [TokenLogprob("yes", nothing, (TopLogprob("perhaps", math.log(0.5)),))]
+    assert label_confidence(("yes", "no"), forced) == pytest.approx(0.5)
+    assert text_confidence(forced) == 0.0
+
+
 def test_without_log_probabilities_there_is_no_confidence() -> None:
     assert label_confidence(("yes", "no"), []) is None
 

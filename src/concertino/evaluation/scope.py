@@ -18,6 +18,7 @@ from concertino.backends.scope import Scope, read_scope, write_scope
 from concertino.confidence import EVEN
 from concertino.datasets.folder import Dataset, Part, Row
 from concertino.errors import ConfigurationError, ModelMissing
+from concertino.evaluation.calibration import OWN_BELOW
 from concertino.evaluation.results import OutOfScope
 from concertino.evaluation.running import Note, Prediction
 from concertino.models import Store
@@ -31,8 +32,6 @@ ENCODER = "all-MiniLM-L6-v2"
 """Whose vectors a scope is fitted on; `scope.json` names it."""
 MOST = 2000
 """Texts of either side that the scope is fitted on."""
-OWN_BELOW = 0.01
-"""Share of the skill's own texts that may fall below the threshold on the scope of a free text's question."""
 _SUREST = 10
 SAME = 0.999
 """Vectors with this cosine are of one text."""

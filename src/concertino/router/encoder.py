@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
+from concertino.router.manifest import FILES
+
 MAX_CHARACTERS = 8_000
 """Longer texts lose their middle before they are tokenised, so that no text is slow."""
 MAX_TOKENS = 192
@@ -96,3 +98,8 @@ class Encoder:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="router")
         return list(self._pool.map(read, texts))
+
+
+def tuned_encoder(folder: Path) -> Encoder:
+    """The encoder of a folder of weights that `concertino router train` wrote, as the package has one."""
+    return Encoder(*(folder / name for name in FILES))

@@ -11,7 +11,7 @@ import numpy as np
 
 from concertino.errors import ConfigurationError
 from concertino.router import linear
-from concertino.router.encoder import Encoder
+from concertino.router.encoder import Encoder, tuned_encoder
 from concertino.router.novelty import FEATURES, Novelty
 from concertino.router.outcomes import OutcomeModel, make_model
 from concertino.router.published import open_published, published_sha256
@@ -104,7 +104,7 @@ def open_encoder(name: str) -> Encoder:
     """The encoder `head` of the package, or `base` of the model store. Raises ModelMissing."""
     if name == BASE:
         return open_published()
-    return Encoder(*(linear.SHIPPED / file for file in ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")))
+    return tuned_encoder(linear.SHIPPED)
 
 
 def open_vectors(name: str) -> Vectors:

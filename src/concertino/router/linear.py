@@ -8,7 +8,7 @@ import numpy as np
 
 from concertino.errors import ConfigurationError
 from concertino.router.cues import cues
-from concertino.router.encoder import Encoder
+from concertino.router.encoder import tuned_encoder
 from concertino.router.manifest import Manifest, load_manifest
 from concertino.router.wrapping import lone_question, question_in
 from concertino.types import Message, Ranking, Role
@@ -65,9 +65,8 @@ class LinearRouter:
                 f"router.options.threshold must lie between 0 and 1, not {threshold!r}",
                 param="router.options.threshold",
             )
-        names = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")
         try:
-            self._encoder = Encoder(*(self.folder / name for name in names))
+            self.encoder = tuned_encoder(self.folder)
         except Exception as error:  # the three readers share no base class; the hashes were right, so the format is not
             raise ConfigurationError(f"the router weights in {self.folder} cannot be read: {error}") from error
 
@@ -108,7 +107,7 @@ class LinearRouter:
 
     def whole(self, texts: Sequence[str]) -> np.ndarray:
         """The same of the texts as they stand, whatever they wrap."""
-        return np.stack([self._combine(views) for views in self._encoder.encode_many(texts)])
+        return np.stack([self._combine(views) for views in self.encoder.encode_many(texts)])
 
     def _combine(self, views: np.ndarray) -> np.ndarray:
         """The whole text's probabilities, unless instructions drown a question that stands at one of its ends."""

@@ -8,7 +8,9 @@ import msgspec
 from concertino.errors import ConfigurationError
 
 MANIFEST = "router.json"
-REQUIRED = frozenset({"tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx"})
+FILES = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")
+"""Of the encoder, in the order in which `Encoder` takes them."""
+REQUIRED = frozenset(FILES)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

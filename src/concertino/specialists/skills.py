@@ -12,6 +12,8 @@ from concertino.types import Message, Role, Sampling, TokenLogprob
 
 TOP_LOGPROBS = 40
 """Rivals asked for at each token; a label's first token is nearly always among so many."""
+_LEAST = -700.0
+"""Log-probabilities count for no less: below, their exponentials are zero, and engines write zero as -3.4e38."""
 
 
 def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: frozenset[Capability]) -> Generation:
@@ -94,7 +96,7 @@ def label_confidence(labels: Sequence[str], tokens: Sequence[TokenLogprob]) -> f
             rival.token: rival.logprob for rival in step.top if rival.token and _leads(labels, prefix + rival.token)
         }
         allowed[step.token] = step.logprob
-        total += step.logprob - math.log(_mass(allowed.values()) + _unlisted(labels, prefix, step, allowed))
+        total += math.log(_mass([step.logprob]) / (_mass(allowed.values()) + _unlisted(labels, prefix, step, allowed)))
         prefix += step.token
         if len(reachable) == 1:
             break
@@ -112,12 +114,12 @@ def _unlisted(labels: Sequence[str], prefix: str, step: TokenLogprob, allowed: M
         label.startswith(prefix) and not any(label.startswith(prefix + token) for token in allowed) for label in labels
     )
     listed = {rival.token: rival.logprob for rival in step.top} | {step.token: step.logprob}
-    least = math.exp(min(listed.values()))
+    least = _mass([min(listed.values())])
     return min(count * least, max(0.0, 1.0 - _mass(listed.values()))) if step.top else 0.0
 
 
 def _mass(logprobs: Iterable[float]) -> float:
-    return math.fsum(math.exp(value) for value in logprobs)
+    return math.fsum(math.exp(max(value, _LEAST)) for value in logprobs)
 
 
 def _schema_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from concertino.errors import ConfigurationError
 from concertino.router.alternatives import FittedRouter, LogisticRouter
 from concertino.router.base import Router
 from concertino.router.descriptions import Evidence
-from concertino.router.encoder import Encoder
 from concertino.router.explain import Neighbour, WordWeight, explain
 from concertino.router.fitted import EXAMPLES, Vectors
 from concertino.router.linear import LinearRouter
@@ -87,9 +86,7 @@ def bank_of(router: Router, folder: Path | None, data_dir: Path | None, note: No
     holds its own; None where there are none. The data folder's count where the router knows no other domains."""
     if isinstance(router, LinearRouter):
         files = router.manifest.files
-        encoder: Vectors = Encoder(
-            *(router.folder / name for name in ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx"))
-        )
+        encoder: Vectors = router.encoder
         key, rows, name = " ".join(files[file] for file in sorted(files)), read_rows(SEEDS), "questions of the package"
     elif isinstance(router, FittedRouter) and folder is not None:
         encoder, key = router.encoder, router.manifest.encoder_sha256
