@@ -272,6 +272,13 @@ class Usage(Struct, frozen=True):
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
 
 class Part(Struct, frozen=True):
     """What became of one part of a compound request. `error` is a code of docs/errors.md."""

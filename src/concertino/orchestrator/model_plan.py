@@ -127,7 +127,7 @@ async def plan_by_model(
             return late(decision, most_s, usage)
         except (BackendError, InvalidRequest) as error:
             return Planned(_because(decision, f"The plan failed ({error.code}), so its segments are the parts."), usage)
-        usage = total(usage, used)
+        usage += used
         tasks = _read(written)
         said = objection(tasks, eligible, settings.max_parts) if tasks is not None else "The plan is not whole."
         wrong = said or unfaithful(tasks or (), asked) or ""
@@ -238,12 +238,3 @@ async def _routed(
 
 def _because(decision: Decision, why: str) -> Decision:
     return structs.replace(decision, reason=f"{decision.reason} {why}")
-
-
-def total(*usages: Usage) -> Usage:
-    """All of them together."""
-    return Usage(
-        sum(usage.prompt_tokens for usage in usages),
-        sum(usage.completion_tokens for usage in usages),
-        sum(usage.cached_tokens for usage in usages),
-    )

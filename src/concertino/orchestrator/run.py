@@ -195,7 +195,7 @@ class Run:
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
         if chunk.usage is not None:
-            self.usage = _sum(self._spent, chunk.usage)
+            self.usage = self._spent + chunk.usage
         elif chunk.text and not self.complete:
             # Until the engine counts for us, a chunk of text is a token: what a cancelled request is charged.
             self.usage = structs.replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
@@ -264,14 +264,6 @@ def _unsure(skill: SkillCard | None, confidence: float | None, scope: float | No
 
 def _usage(chunks: Sequence[Chunk]) -> Usage:
     return next((chunk.usage for chunk in reversed(chunks) if chunk.usage), Usage())
-
-
-def _sum(one: Usage, two: Usage) -> Usage:
-    return Usage(
-        one.prompt_tokens + two.prompt_tokens,
-        one.completion_tokens + two.completion_tokens,
-        one.cached_tokens + two.cached_tokens,
-    )
 
 
 async def _replay(chunks: Sequence[Chunk]) -> AsyncIterator[Chunk]:

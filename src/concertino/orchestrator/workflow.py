@@ -17,7 +17,7 @@ from concertino.orchestrator import costs, workflow_text
 from concertino.orchestrator.compound import SEVERAL, given_to
 from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.grounding import sources_of
-from concertino.orchestrator.model_plan import Planned, late, total
+from concertino.orchestrator.model_plan import Planned, late
 from concertino.orchestrator.part_runs import Answered, PartRuns
 from concertino.orchestrator.plan_check import PLAN_SHARE
 from concertino.orchestrator.run import Run
@@ -129,7 +129,7 @@ class Workflow:
     @property
     def usage(self) -> Usage:
         """Of all parts, the plan and the composition."""
-        return total(self._extra, *(work.usage for work in self._works))
+        return sum((work.usage for work in self._works), self._extra)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -287,7 +287,7 @@ class Workflow:
             whole.state = PartState.FAILED if unusable else PartState.COMPLETED
         except (ConcertinoError, TimeoutError):
             whole.state = PartState.FAILED  # nothing is lost: the parts are there
-        self._extra = total(self._extra, whole.usage)
+        self._extra += whole.usage
         self._news.put_nowait(_News())
 
     def _closing(self) -> str:

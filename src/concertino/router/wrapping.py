@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from concertino.router.cues import has_words
+
 _MOST = 8_000
 """Of a longer text its two ends are searched, so that no text is slow."""
 _ASKING = (
@@ -33,7 +35,6 @@ _FIELD = re.compile(rf"(?:{_PERSON}[_-]?)?(?:{_ASKING}|content)".replace("[ _-]"
 _JSON = msgspec.json.Decoder(dict[str, Any])
 _SIGN = re.compile(r"[\n<{\[:]")
 """A text without any of these wraps nothing."""
-_LETTER = re.compile(r"[^\W\d_]")
 _PARAGRAPH = re.compile(r"\n[ \t]*\n|\n(?=>)")
 _MOST_OF_IT = 0.8
 
@@ -46,7 +47,7 @@ def question_in(text: str) -> str | None:
     text = _ends(text)
     found = found or _last(_CHAT, text) or _last(_INST, text) or _in_tags(text) or _behind_label(text)
     found = found.strip() if found else ""
-    return found if _LETTER.search(found) and len(found) < 0.95 * len(text.strip()) else None
+    return found if has_words(found) and len(found) < 0.95 * len(text.strip()) else None
 
 
 def lone_question(text: str) -> str | None:
