@@ -26,6 +26,8 @@ class Tier(StrEnum):
     """Policy left one candidate, so there was nothing to choose."""
     LINEAR = "linear"
     """The linear head was sure."""
+    NEIGHBOURS = "neighbours"
+    """The linear head was not sure, and the nearest training texts had a say."""
     DESCRIPTIONS = "descriptions"
     """The request fits the description or the examples of a specialist that the head does not know."""
     LANGUAGE = "language"

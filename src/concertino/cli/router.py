@@ -78,6 +78,31 @@ def train_descriptions(
         output.print_text(router_tables.left_out(judged))
 
 
+@app.command("train-neighbours")
+def train_neighbours(
+    data_dir: DataDir,
+    base_model: Base = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Weights of `router train`; default: those of the package.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where to write the weights.")] = Path("router-weights"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of sampling and of the centres.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Give a router's weights the training texts that are asked where its head is unsure, and say what they add.
+
+    `concertino router train` does so too, at its end.
+    """
+    from concertino.training.routing.neighbours import NeighbourRecipe
+    from concertino.training.routing.train import train_neighbours as run
+
+    manifest, gains = run(data_dir, _base_model(base_model), weights, out, NeighbourRecipe(seed=seed), output.say)
+    if as_json:
+        output.print_json({"neighbours": manifest.neighbours, "threshold": manifest.threshold, "calibration": gains})
+    else:
+        output.print_text(router_tables.neighbours(out, manifest, gains))
+
+
 @app.command()
 def teams(
     data_dir: DataDir,

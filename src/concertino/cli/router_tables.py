@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concertino.orchestrator.propose import Export, Proposal
+    from concertino.router.manifest import Manifest
     from concertino.training.routing.explain import TextExplanation
     from concertino.training.routing.fit import OutcomeReport
     from concertino.training.routing.left_out import LeftOut
+    from concertino.training.routing.neighbours import Gain
     from concertino.training.routing.own import OwnReport
     from concertino.training.routing.own_figures import OwnFigures
     from concertino.training.routing.own_judge import JudgedExamples
@@ -40,6 +42,21 @@ def report(found: "Report", wrong: int) -> str:
         lines.append(f"tier {name:<13} share {tier.share:.3f}  p50 {tier.p50_ms:.2f} ms  p99 {tier.p99_ms:.2f} ms")
     speed = found.speed
     lines.append(f"encoder: one text {speed.p50_ms:.2f} ms, batch {speed.texts_per_second:.0f} texts/s")
+    return "\n".join(lines)
+
+
+def neighbours(out: "Path", manifest: "Manifest", gains: "list[Gain]") -> str:
+    """`train-neighbours`: what calibration rows that are like none of the bank's say of it."""
+    settings = manifest.neighbours
+    texts = settings.rows if settings else 0
+    lines = [f"{out}: {texts} texts, threshold {manifest.threshold}"]
+    for gain in gains:
+        chosen = " (written)" if settings and gain.share == settings.share else ""
+        told = "  ".join(f"{name} {value:.4f}" for name, value in gain.accuracy.items())
+        lines.append(
+            f"share {gain.share:.1f}: {told}  log loss {gain.log_loss:.3f}"
+            f"  ({gain.rows} rows, {gain.asked:.3f} asked){chosen}"
+        )
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import inspect
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -206,8 +207,9 @@ def _fewest_characters(request: Request) -> int | None:
 def make_decider(settings: Settings, pool: Pool) -> Decider:
     """The policy and the router that the settings declare, over a pool. Raises ConfigurationError."""
     make: Any = plugins.load(plugins.ROUTERS, settings.router.type, "router.type")
+    given = {"home": settings.home_path} if "home" in inspect.signature(make).parameters else {}
     try:
-        router = make(**settings.router.options)
+        router = make(**settings.router.options, **given)
     except TypeError as error:
         raise ConfigurationError(
             f"router.options: {error}. docs/routing.md lists them.", param="router.options"

@@ -21,7 +21,9 @@ from concertino.router.cues import cues, has_words
 from concertino.storage.feedback import Feedback
 from concertino.types import Message, Tier
 
-CHOSEN_BY = frozenset({Tier.LINEAR.value, Tier.DESCRIPTIONS.value, Tier.LANGUAGE.value, Tier.DEFAULT.value})
+CHOSEN_BY = frozenset(
+    tier.value for tier in (Tier.LINEAR, Tier.NEIGHBOURS, Tier.DESCRIPTIONS, Tier.LANGUAGE, Tier.DEFAULT)
+)
 """Tiers that chose one of several; who was pinned or alone was not the router's choice, and `several` chose nobody."""
 OUT_OF_SCOPE = "oos"
 """The label of what is nobody's, as `concertino router fit --examples` has it."""

@@ -134,12 +134,23 @@ METHODS: dict[str, type[FittedRouter]] = {
 }
 
 
-def open_linear(*, weights: str | Path | None = None, threshold: float | None = None) -> LinearRouter | LogisticRouter:
+def open_linear(
+    *,
+    weights: str | Path | None = None,
+    threshold: float | None = None,
+    neighbours_below: float | None = None,
+    home: Path | None = None,
+) -> LinearRouter | LogisticRouter:
     """`router.type: linear`. The head of the package or of a folder that `concertino router train` wrote, or the
     linear head that `concertino router fit --examples` wrote. Raises ConfigurationError as these do."""
     if weights is not None and (Path(weights) / MANIFEST).exists():
+        if neighbours_below:
+            raise ConfigurationError(
+                f"the router in {weights} asks no neighbours; leave router.options.neighbours_below out",
+                param="router.options.neighbours_below",
+            )
         return LogisticRouter(weights=weights, threshold=threshold)
-    return LinearRouter(weights=weights, threshold=threshold)
+    return LinearRouter(weights=weights, threshold=threshold, neighbours_below=neighbours_below, home=home)
 
 
 def class_logits(model: OutcomeModel, vectors: np.ndarray) -> np.ndarray | None:

@@ -11,7 +11,8 @@ class Router(Protocol):
 
     A router knows domains (`code`, `legal`, ...), not specialists: which specialist serves a domain is the team's
     business, and policy may have excluded it. A router is built without arguments or with keyword options from
-    `router.options` of the configuration, and loads its weights on the first call or in `__init__`.
+    `router.options` of the configuration, and loads its weights on the first call or in `__init__`. One that has an
+    argument `home` is given the folder where the model store lies.
     """
 
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:

@@ -1,4 +1,7 @@
-"""The first tier: a linear head on a small tuned encoder, temperature-scaled, that abstains when it is unsure."""
+"""The first tier: a linear head on a small tuned encoder, temperature-scaled, that abstains when it is unsure.
+
+Where it is less sure than a setting says, the nearest training texts are asked too (`router/neighbours.py`).
+"""
 
 import re
 from collections.abc import Sequence
@@ -10,8 +13,9 @@ from concertino.errors import ConfigurationError
 from concertino.router.cues import cues
 from concertino.router.encoder import tuned_encoder
 from concertino.router.manifest import Manifest, load_manifest
+from concertino.router.neighbours import Neighbours
 from concertino.router.wrapping import lone_question, question_in
-from concertino.types import Message, Ranking, Role
+from concertino.types import Message, Ranking, Role, Tier
 
 SHIPPED = Path(__file__).with_name("weights")
 
@@ -53,18 +57,37 @@ class LinearRouter:
     Calibration of Modern Neural Networks"). Below `threshold`, fitted there too, it abstains: `domain` is None.
 
     `weights` is a folder as `concertino router train` writes it; without it the weights in the package are read.
-    Raises ConfigurationError when a file is missing, damaged, or `threshold` is no probability.
+    Below `neighbours_below` (default: the folder's; 0: never) the nearest training texts have a say, where the model
+    store in `home` (default: the usual home folder) has the encoder that they are found with.
+
+    Raises ConfigurationError when a file is missing, damaged, or a setting is no probability.
     """
 
-    def __init__(self, *, weights: str | Path | None = None, threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        threshold: float | None = None,
+        neighbours_below: float | None = None,
+        home: Path | None = None,
+    ) -> None:
         self.folder = SHIPPED if weights is None else Path(weights)
         self.manifest: Manifest = load_manifest(self.folder)
         self.threshold = self.manifest.threshold if threshold is None else threshold
-        if not 0.0 <= self.threshold <= 1.0:
+        settings = self.manifest.neighbours
+        if settings is None and neighbours_below:
             raise ConfigurationError(
-                f"router.options.threshold must lie between 0 and 1, not {threshold!r}",
-                param="router.options.threshold",
+                f"the router weights in {self.folder} have no neighbours to ask; leave router.options.neighbours_below "
+                "out, or add them with `concertino router train-neighbours`",
+                param="router.options.neighbours_below",
             )
+        below = (settings.below if settings else 0.0) if neighbours_below is None else neighbours_below
+        for name, value in (("threshold", self.threshold), ("neighbours_below", below)):
+            if not 0.0 <= value <= 1.0:
+                raise ConfigurationError(
+                    f"router.options.{name} must lie between 0 and 1, not {value!r}", param=f"router.options.{name}"
+                )
+        self.neighbours = Neighbours(self.folder, self.manifest, settings, below, home) if settings and below else None
         try:
             self.encoder = tuned_encoder(self.folder)
         except Exception as error:  # the three readers share no base class; the hashes were right, so the format is not
@@ -77,18 +100,27 @@ class LinearRouter:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities, `[texts, classes]`, classes in the manifest's order."""
+        return self._read(texts)[0]
+
+    def _read(self, texts: Sequence[str]) -> tuple[np.ndarray, set[int]]:
+        """The probabilities, and the places of the texts whose neighbours were asked."""
         if not texts:
-            return np.empty((0, len(self.manifest.classes)))
-        rows = self.whole(texts)
+            return np.empty((0, len(self.manifest.classes))), set()
+        rows, asked = self._whole(texts)
         wrapped = {place: core for place, text in enumerate(texts) if (core := question_in(text))}
         lone = {
             place: core for place, text in enumerate(texts) if place not in wrapped and (core := lone_question(text))
         }
         cores = wrapped | lone
-        for (place, core), own in zip(cores.items(), self.whole(list(cores.values())) if cores else (), strict=True):
+        if not cores:
+            return rows, asked
+        own_rows, own_asked = self._whole(list(cores.values()))
+        for number, ((place, core), own) in enumerate(zip(cores.items(), own_rows, strict=True)):
             if self._stands_alone(core, own, rows[place], place in wrapped):
                 rows[place] = (1 - CORE_SHARE) * rows[place] + CORE_SHARE * own
-        return rows
+                if number in own_asked:
+                    asked.add(place)
+        return rows, asked
 
     def _stands_alone(self, core: str, own: np.ndarray, whole: np.ndarray, wrapped: bool) -> bool:
         """Whether a question counts by its own reading, without what is around it.
@@ -107,7 +139,14 @@ class LinearRouter:
 
     def whole(self, texts: Sequence[str]) -> np.ndarray:
         """The same of the texts as they stand, whatever they wrap."""
-        return np.stack([self._combine(views) for views in self.encoder.encode_many(texts)])
+        return self._whole(texts)[0]
+
+    def _whole(self, texts: Sequence[str]) -> tuple[np.ndarray, set[int]]:
+        rows = np.stack([self._combine(views) for views in self.encoder.encode_many(texts)])
+        unsure = self.neighbours.unsure(rows) if self.neighbours else []
+        if self.neighbours and unsure:
+            rows[unsure] = self.neighbours.weighed([texts[place] for place in unsure], rows[unsure])
+        return rows, set(unsure)
 
     def _combine(self, views: np.ndarray) -> np.ndarray:
         """The whole text's probabilities, unless instructions drown a question that stands at one of its ends."""
@@ -129,32 +168,36 @@ class LinearRouter:
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
         """One Ranking per conversation, in order."""
         pairs = [conversation_texts(conversation) for conversation in conversations]
+        rows, asked = self._read([text for text, _ in pairs])
         rankings = [
-            self._ranking(row, text)
-            for row, (text, _) in zip(self.probabilities([text for text, _ in pairs]), pairs, strict=True)
+            self._ranking(row, text, place in asked)
+            for place, (row, (text, _)) in enumerate(zip(rows, pairs, strict=True))
         ]
         again = [
             place
             for place, (text, earlier) in enumerate(pairs)
             if earlier and self._needs_context(rankings[place], text)
         ]
-        for place, row in zip(again, self.probabilities([pairs[place][1] or "" for place in again]), strict=True):
-            rankings[place] = self._ranking(row, pairs[place][1] or "", " with the turns before it")
+        rows, asked = self._read([pairs[place][1] or "" for place in again])
+        for number, (place, row) in enumerate(zip(again, rows, strict=True)):
+            rankings[place] = self._ranking(row, pairs[place][1] or "", number in asked, " with the turns before it")
         return rankings
 
     def _needs_context(self, ranking: Ranking, text: str) -> bool:
         return ranking.domain is None or len(_WORD.findall(text)) <= SHORT_WORDS
 
-    def _ranking(self, row: np.ndarray, text: str, read: str = "") -> Ranking:
+    def _ranking(self, row: np.ndarray, text: str, asked: bool, read: str = "") -> Ranking:
+        """`asked` says whether its neighbours were, `read` what it was read with."""
         if not _WORD.search(text):
             return Ranking(
                 {name: 1.0 / len(row) for name in self.manifest.classes}, 1.0 / len(row), None, "no words to go by"
             )
         order = np.argsort(-row, kind="stable")
         scores = {self.manifest.classes[place]: float(row[place]) for place in order}
+        tier, read = (Tier.NEIGHBOURS, f"{read} and by its neighbours") if asked else (Tier.LINEAR, read)
         best, confidence = next(iter(scores.items()))
         if confidence < self.threshold:
             second = self.manifest.classes[order[1]]
             reason = f"unsure between {best} and {second}{read}: {confidence:.2f} is below {self.threshold:.2f}"
-            return Ranking(scores, confidence, None, reason)
-        return Ranking(scores, confidence, best, f"reads like {best}{read} ({confidence:.2f})")
+            return Ranking(scores, confidence, None, reason, tier)
+        return Ranking(scores, confidence, best, f"reads like {best}{read} ({confidence:.2f})", tier)

@@ -11,6 +11,22 @@ MANIFEST = "router.json"
 FILES = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")
 """Of the encoder, in the order in which `Encoder` takes them."""
 REQUIRED = frozenset(FILES)
+NEIGHBOURS = "neighbours.npz"
+"""Where the folder has a second look for what its head is unsure of (`router/neighbours.py`)."""
+
+
+class NeighbourSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the nearest training texts are asked, and how much they say."""
+
+    below: float
+    """Asked where the head's best probability is below this."""
+    share: float
+    """What the logarithm of their votes is multiplied by before it is added to that of the head's probabilities."""
+    nearest: int
+    width: float
+    """A neighbour counts e times less for each `width` of cosine that it is farther than the nearest."""
+    rows: int
+    """Texts of the bank."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +42,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, str]
     """Training set -> SHA-256 of its file."""
     recipe: dict[str, float | str]
+    neighbours: NeighbourSettings | None = None
     licence: str = "Apache-2.0; tuned from all-MiniLM-L6-v2 (Apache-2.0)"
 
 
@@ -46,9 +63,10 @@ def load_manifest(folder: Path) -> Manifest:
         raise _refused(folder, f"have a {MANIFEST} that cannot be read ({error})") from error
     if len(manifest.classes) < 2 or not manifest.temperature > 0:
         raise _refused(folder, f"have a {MANIFEST} without two classes and a positive temperature")
-    if missing := REQUIRED - manifest.files.keys():
+    needed = REQUIRED | {NEIGHBOURS} if manifest.neighbours else REQUIRED
+    if missing := needed - manifest.files.keys():
         raise _refused(folder, f"have a {MANIFEST} that does not list {', '.join(sorted(missing))}")
-    for name in sorted(REQUIRED):
+    for name in sorted(needed):
         try:
             with (folder / name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,6 +27,7 @@ from concertino.training.routing.figures import (
     fit_threshold,
     time_router,
 )
+from concertino.training.routing.neighbours import Gain, NeighbourRecipe, add_neighbours, copied
 from concertino.training.routing.out import check_out
 from concertino.training.routing.report import Details, TierSpeed, details, read_questions, tier_speeds
 from concertino.training.routing.tune import Recipe, Tuned, draw_epoch, tune
@@ -164,4 +165,20 @@ def train(
     tuned = tune(splits.train, base, recipe, note)
     write_weights(tuned, base, out, splits.hashes, recipe)
     note("calibrating")
-    return calibrate(out, splits, recipe.seed)
+    calibrate(out, splits, recipe.seed)
+    manifest, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=recipe.seed), note)
+    write_manifest(manifest, out)
+    return manifest
+
+
+def train_neighbours(
+    data_dir: Path, base: EncoderFiles, weights: Path | None, out: Path, recipe: NeighbourRecipe, note: Note = _silent
+) -> tuple[Manifest, list[Gain]]:
+    """Copy weights (None: the package's) to `out` with a bank of neighbours, made anew where they have one.
+
+    Raises ConfigurationError for a missing data set, and as `add_neighbours` does.
+    """
+    copied(weights, out)
+    manifest, gains = add_neighbours(out, load_splits(data_dir, note), base, recipe, note)
+    write_manifest(manifest, out)
+    return manifest, gains

@@ -1,0 +1,131 @@
+"""A second look at what the head is unsure of: whose are the nearest training texts, by the encoder as published?
+
+The head's encoder was tuned until it forgot what the domains have within them; the published one still tells a question
+on marketing from one on economics, and errs on other texts than the head does, so that both together are better than
+either. The training texts are a bank of vectors under product quantisation (Jégou et al. 2011, "Product Quantization
+for Nearest Neighbor Search"): a vector is cut into pieces, and of each piece a byte says which centre is nearest.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+
+from concertino.errors import ConcertinoError, ConfigurationError
+from concertino.router.encoder import Encoder
+from concertino.router.manifest import NEIGHBOURS, Manifest, NeighbourSettings
+from concertino.router.published import open_published, published_sha256
+
+FLOOR = 1e-2
+"""Share of the votes that every class gets beside its own: fifty neighbours do not make a class impossible."""
+
+_log = logging.getLogger(__name__)
+
+
+class Bank(Struct, frozen=True, eq=False):
+    """Training texts. `codes` is uint8 `[pieces, texts]`, `centres` float32 `[pieces, 256, width / pieces]`, `labels`
+    the texts' class numbers `[texts]`, `weights` how much each counts `[texts]`."""
+
+    codes: np.ndarray
+    centres: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    def cosines(self, vector: np.ndarray) -> np.ndarray:
+        """Of a unit vector `[width]` with every text, as far as its code tells, float32 `[texts]`."""
+        pieces = vector.reshape(len(self.centres), -1, 1)
+        tables = (self.centres @ pieces)[:, :, 0]
+        total = np.zeros(self.codes.shape[1], np.float32)
+        for table, codes in zip(tables, self.codes, strict=True):
+            total += table[codes]
+        return total
+
+    def votes(self, vector: np.ndarray, classes: int, settings: NeighbourSettings) -> np.ndarray:
+        """Shares of the classes among the nearest texts, near ones counting more, `[classes]`."""
+        cosines = self.cosines(vector)
+        count = min(settings.nearest, len(cosines))
+        nearest = np.argpartition(-cosines, count - 1)[:count]
+        near = np.exp((cosines[nearest] - cosines[nearest].max()) / settings.width)
+        votes = np.bincount(self.labels[nearest], near * self.weights[nearest], classes)
+        votes = votes / votes.sum() + FLOOR
+        return np.asarray(votes / votes.sum())
+
+
+def read_bank(path: Path) -> Bank:
+    """Raises ConfigurationError for a file that holds no bank."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            bank = Bank(
+                arrays["codes"],
+                arrays["centres"].astype(np.float32),
+                arrays["labels"].astype(np.int64),
+                arrays["weights"].astype(np.float32),
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}", param="router.options.weights") from error
+    if not len(bank.codes) == len(bank.centres) or not bank.codes.shape[1] == len(bank.labels) == len(bank.weights) > 0:
+        raise ConfigurationError(f"{path} is no bank of neighbours", param="router.options.weights")
+    return bank
+
+
+class Neighbours:
+    """The second look of a folder of weights. The encoder is loaded when it is first needed. Safe in several threads.
+
+    Where the model store lacks it, or has another one than the bank was made with, nothing is looked at, and the log
+    says so once: the head's word stands. `encoder` is one that is already open.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        settings: NeighbourSettings,
+        below: float,
+        home: Path | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.below = below
+        self._home = home
+        self._settings = settings
+        self._classes = len(manifest.classes)
+        self._base_sha256 = manifest.base_sha256
+        self._bank = read_bank(folder / NEIGHBOURS)
+        self._encoder = encoder
+        self._missing = False
+        self._lock = threading.Lock()
+
+    def unsure(self, rows: np.ndarray) -> list[int]:
+        """Which of the head's probabilities, `[texts, classes]`, are to be looked at again."""
+        places = np.flatnonzero(rows.max(axis=1) < self.below) if len(rows) else np.empty(0, int)
+        return places.tolist() if len(places) and self._open() is not None else []
+
+    def weighed(self, texts: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """The probabilities of the texts by the head, `rows`, and by their neighbours together, `[texts, classes]`."""
+        encoder = self._open()
+        if encoder is None:
+            return rows
+        votes = [self._bank.votes(vector, self._classes, self._settings) for vector in encoder.whole(texts)]
+        logits = np.log(np.maximum(rows, 1e-12)) + self._settings.share * np.log(np.stack(votes))
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def _open(self) -> Encoder | None:
+        if self._encoder is None and not self._missing:
+            with self._lock:
+                if self._encoder is None and not self._missing:
+                    self._encoder = self._load()
+                    self._missing = self._encoder is None
+        return self._encoder
+
+    def _load(self) -> Encoder | None:
+        try:
+            if (found := published_sha256(self._home)) == self._base_sha256:
+                return open_published(self._home)
+            problem = f"the encoder of the store is {found[:12]}, their bank was made with {self._base_sha256[:12]}"
+        except ConcertinoError as error:
+            problem = str(error)
+        _log.warning("the router does not ask for neighbours of what it is unsure of: %s", problem)
+        return None
