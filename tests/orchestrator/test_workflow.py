@@ -272,6 +272,18 @@ async def test_a_composed_answer_is_the_generalist_s_with_the_note_of_who_said_w
     assert answer.usage == Usage(40, 20, 8)
 
 
+async def test_what_a_composition_wrote_before_a_reader_left_is_in_the_usage(make: Make, tmp_path: Path) -> None:
+    slow = {"general": {"pause_s": 0.01, "answers": ["all " * 500]}}
+    service = make(workflow={"answer": "composed"}, how=slow)
+    async with service.answering(ask(THREE)) as run:
+        async for chunk in run.chunks():
+            if chunk.text.startswith("all "):
+                break
+    end = AuditReader(tmp_path / "audit.db").show(run.id).end
+    assert end is not None
+    assert end["usage"]["completion_tokens"] > sum(part["usage"]["completion_tokens"] for part in end["parts"])
+
+
 async def test_a_composition_that_says_nothing_is_not_the_answer(make: Make) -> None:
     service = make(workflow={"answer": "composed"}, how={"general": {"answers": [""]}})
     answer = await service.answer(ask(THREE))

@@ -261,7 +261,8 @@ class Workflow:
             whole.state = PartState.FAILED if unusable else PartState.COMPLETED
         except (ConcertinoError, TimeoutError):
             whole.state = PartState.FAILED  # nothing is lost: the parts are there
-        self._extra += whole.usage
+        finally:
+            self._extra += whole.usage
         self._news.put_nowait(_News())
 
     def _closing(self) -> str:
