@@ -84,6 +84,14 @@ def test_the_choice_says_which_tools_one_must_be_called_of(choice: Any, names: l
     assert [tool["function"]["name"] for tool in tools] == names
 
 
+@pytest.mark.parametrize("choice", [{"type": "function", "function": {"name": "no"}}, {"function": 1}, {}, "any"])
+def test_a_tool_that_is_not_there_cannot_be_required(choice: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        required(Generation("m", (), tools=(OTHER,), tool_choice=choice))
+    with pytest.raises(InvalidRequest):
+        required(Generation("m", (), tool_choice="required"))
+
+
 def schema_of(*parameters: Any) -> dict[str, Any]:
     tools = tuple({"type": "function", "function": {"name": "f", "parameters": one}} for one in parameters)
     schema: dict[str, Any] = call_format(tools)["json_schema"]["schema"]

@@ -31,12 +31,23 @@ Tools = tuple[dict[str, Any], ...]
 
 
 def required(generation: Generation) -> Tools:
-    """The tools of which one must be called; empty where the model may answer without."""
+    """The tools of which one must be called; empty where the model may answer without.
+
+    Raises InvalidRequest where none is there: the gateway has seen to that, but a program in this process has not.
+    """
     chosen = generation.tool_choice
-    if isinstance(chosen, dict):
-        name = chosen["function"]["name"]
-        return tuple(tool for tool in generation.tools if tool["function"]["name"] == name)
-    return generation.tools if chosen == "required" else ()
+    if chosen in (None, "none", "auto"):
+        return ()
+    tools = generation.tools
+    if chosen != "required":
+        function = chosen.get("function") if isinstance(chosen, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        tools = tuple(tool for tool in tools if tool["function"]["name"] == name)
+    if not tools:
+        raise InvalidRequest(
+            "'tool_choice' requires a tool that is not among 'tools'. Correct it.", param="tool_choice"
+        )
+    return tools
 
 
 def call_format(tools: Tools) -> dict[str, Any]:
