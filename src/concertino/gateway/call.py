@@ -92,8 +92,8 @@ def header_pairs(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def _too_deep(body: bytes) -> bool:
-    """Whether brackets nest deeper than the limit. Only for valid JSON: elsewhere an open string would be looked for from
-    each of its quotes, which takes hours."""
+    """Whether brackets nest deeper than the limit. Only for valid JSON: elsewhere an open string would be looked for
+    from each of its quotes, which takes hours."""
     if body.count(b"[") + body.count(b"{") <= _DEEPEST:
         return False
     steps = np.frombuffer(_STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS), np.int8)
