@@ -85,7 +85,7 @@ class Endpoint:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         principal = Principal()
         if self.access is not Access.PUBLIC:
-            principal = self.keys.authenticate(headers.get(b"authorization"))
+            principal = await self.keys.check(headers.get(b"authorization"))
         if scope["method"] not in (self.method, "HEAD" if self.method == "GET" else self.method):
             raise MethodNotAllowed(f"{scope['path']} takes {self.method}, not {scope['method']}.")
         settings = self.service.settings.gateway
