@@ -99,11 +99,13 @@ class LlamaCppBackend:
         )
 
     async def _read_templates(self) -> None:
-        for name, session in self._sessions.items():
-            async with session.get("http://engine/props") as response:
+        for use in self._uses.values():
+            if use.embed:
+                continue
+            async with self._sessions[use.model].get("http://engine/props") as response:
                 can = (await response.json()).get("chat_template_caps") or {}
             if not can.get("supports_tools", True):
-                self._toolless.add(name)
+                self._toolless.add(use.model)
 
     async def _read_preambles(self) -> None:
         """Read each specialist's system message once, so that the first question does not pay for it."""
