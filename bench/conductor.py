@@ -6,7 +6,8 @@
     python bench/conductor.py plans      --data-dir DIR [--requests 24]
 
 `recognise` counts single questions of each domain that are taken for several, and assembled requests that are not, and
-does both for requests that were written by hand (`compound_requests.jsonl`).
+does both for requests that were written by hand: `compound_requests.jsonl` and `compound_wordings.jsonl` (second things
+that are nouns, German, singles that look compound; rules were made with one half of these in sight).
 `plans` compares the generalist's plans with those of the segments. `answers` asks the team (`auto`) and the generalist
 alone for the same assembled requests, checks each part by a program, and counts seconds, processor time of this process
 and its engines, and the price by the cards; it goes on from the answers in FILE. A request that policy keeps from the
@@ -159,6 +160,12 @@ async def recognise(data: Path, rows: int, count: int) -> dict[str, Any]:
         )
         kind = "compound" if compound else "single, of several sentences"
         by_hand[kind] = {"rows": len(mine), "divided": sum(item.plan is not None for _, item in mine), "right": right}
+    worded = rows_of(Path(__file__).with_name("compound_wordings.jsonl"))
+    for row, item in zip(worded, await decider.decide_many([asked(row["text"]) for row in worded]), strict=True):
+        one = by_hand.setdefault(f"{row['kind']}, {row['half']}", {"rows": 0, "divided": 0, "right": 0})
+        one["rows"] += 1
+        one["divided"] += item.plan is not None
+        one["right"] += item.plan is not None and [task.specialist for task in item.plan.tasks] == row["specialists"]
     assembled_found = {"rows": cases, "recognised": whole, "all_parts_apart": exact}
     return {"sets": sets, "assembled": assembled_found, "hand_written": by_hand}
 

@@ -75,6 +75,8 @@ class PartState(StrEnum):
     """The deadline of the whole request came first; what was written until then is kept."""
     SKIPPED = "skipped"
     """It builds on a part that has no answer."""
+    CANCELLED = "cancelled"
+    """The whole request was stopped before it had ended."""
 
 
 class FunctionCall(Struct, frozen=True):

@@ -15,7 +15,7 @@ import pytest
 
 from concertino.backends.base import BackendContext, Generation, Health, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
-from concertino.errors import BackendError, BackendUnavailable, ConfigurationError, ContextTooLong
+from concertino.errors import BackendError, BackendUnavailable, ConfigurationError, ContextTooLong, InvalidRequest
 from concertino.types import Chunk, FinishReason, Message, Role, Sampling
 from tests.backends.lora import write_adapter
 
@@ -100,6 +100,34 @@ async def test_a_call_written_as_text_stays_text_where_no_tool_may_be_called(
         generation = asked(call, tools=(tool,), tool_choice=choice)
         chunks = [chunk async for chunk in backend.generate(generation)]
         assert sum(len(chunk.tool_calls) for chunk in chunks) == calls
+
+
+async def test_a_tool_is_called_where_one_is_required_whatever_the_question(backend: LlamaCppBackend) -> None:
+    place = {"type": "object", "properties": {"city": {"$ref": "#/$defs/City"}}, "required": ["city"]}
+    tools = tuple(
+        {"type": "function", "function": {"name": name, "parameters": place | {"$defs": {"City": {"enum": cities}}}}}
+        for name, cities in (("weather", ["Oslo", "Rome"]), ("map", ["Bonn"]))
+    )
+    named = {"type": "function", "function": {"name": "map"}}
+    for choice, may in (("required", {"weather", "map"}), (named, {"map"})):
+        generation = asked("Tell me a joke.", tools=tools, tool_choice=choice, sampling={"max_tokens": 200})
+        chunks = [chunk async for chunk in backend.generate(generation)]
+        (call,) = [call["function"] for chunk in chunks for call in chunk.tool_calls]
+        assert call["name"] in may
+        assert json.loads(call["arguments"])["city"] in (["Bonn"] if call["name"] == "map" else ["Oslo", "Rome"])
+        assert "".join(chunk.text for chunk in chunks) == ""
+        assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == [FinishReason.TOOL_CALLS]
+    with pytest.raises(InvalidRequest, match="not complete"):
+        await text_of(backend, asked("Tell me a joke.", tools=tools, tool_choice=named, sampling={"max_tokens": 3}))
+
+
+async def test_a_model_whose_template_leaves_tools_out_is_told_of_them_all_the_same(backend: LlamaCppBackend) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "description": "How the weather is " * 20}}
+    read = []
+    for tools in ((), (tool,)):
+        chunks = [chunk async for chunk in backend.generate(asked(tools=tools, sampling={"max_tokens": 1}))]
+        read.append(next(chunk.usage.prompt_tokens for chunk in chunks if chunk.usage))
+    assert read[1] > read[0] + 60
 
 
 async def test_the_same_seed_gives_the_same_answer(backend: LlamaCppBackend) -> None:

@@ -1,14 +1,19 @@
 """Who is let in, who is not, and how soon a revoked key is refused."""
 
+import asyncio
+import contextlib
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from concertino.config import GatewaySettings, KeySettings, Settings
 from concertino.errors import Unauthenticated
+from concertino.gateway import keys
 from concertino.gateway.keys import Authenticator, Requirement, is_loopback
 from concertino.storage.database import open_database
 from concertino.storage.keys import KeyStore, hash_secret
@@ -142,3 +147,46 @@ def test_when_the_database_is_unreadable_its_keys_are_refused_and_configured_one
 def test_a_gateway_behind_a_proxy_can_ask_for_keys_on_loopback(tmp_path: Path) -> None:
     strict = Settings(home=str(tmp_path), gateway=GatewaySettings(require_key=True))
     assert "needs an API key" in refused(Authenticator(strict), None)
+
+
+async def test_others_are_served_while_the_database_is_read_and_one_that_does_not_answer_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(tmp_path, keys=(KeySettings("ops", hash_secret("ck_configured"), "acme"),))
+    _, secret = KeyStore(open_database(chosen.state_url)).create("ci", "beta")
+    authenticator, answers = Authenticator(chosen, refresh_s=0.0), threading.Event()
+    assert (await authenticator.check(f"Bearer {secret}")).tenant == "beta"
+    read = KeyStore.list
+
+    def slow(self: KeyStore) -> Any:
+        answers.wait(20)
+        return read(self)
+
+    monkeypatch.setattr(KeyStore, "list", slow)
+    monkeypatch.setattr(keys, "_PATIENCE_S", 0.3)
+    asking = [asyncio.ensure_future(authenticator.check(f"Bearer {secret}")) for _ in range(3)]
+    began = time.monotonic()
+    await asyncio.sleep(0.05)
+    assert time.monotonic() - began < 5.0, "the event loop goes on"
+    assert (await authenticator.check("Bearer ck_configured")).key_id == "ops"
+    for refusal in await asyncio.gather(*asking, return_exceptions=True):
+        assert isinstance(refusal, Unauthenticated)
+        assert "it does not answer" in refusal.message
+    answers.set()
+    for _ in range(100):
+        with contextlib.suppress(Unauthenticated):
+            assert (await authenticator.check(f"Bearer {secret}")).tenant == "beta"
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the key is never let in again")
+
+
+async def test_a_key_that_was_revoked_is_refused_at_the_next_read(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    store = KeyStore(open_database(chosen.state_url))
+    key, secret = store.create("ci", "beta")
+    authenticator = Authenticator(chosen, refresh_s=0.0)
+    assert (await authenticator.check(f"Bearer {secret}")).key_id == key.id
+    store.revoke(key.id)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await authenticator.check(f"Bearer {secret}")

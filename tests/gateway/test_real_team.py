@@ -110,6 +110,21 @@ def test_a_tool_is_called_with_arguments_that_keep_its_schema(client: openai.Ope
     assert json.loads(streamed) == json.loads(calls[0].function.arguments)
 
 
+def test_a_tool_that_is_required_is_called_though_the_question_has_nothing_to_do_with_it(client: openai.OpenAI) -> None:
+    choices: Any = ("required", {"type": "function", "function": {"name": "get_weather"}})
+    for choice in choices:
+        answer: Any = client.chat.completions.create(
+            model="general",
+            messages=[{"role": "user", "content": "Tell me a joke about cats."}],
+            tools=[WEATHER],
+            tool_choice=choice,
+            max_tokens=80,
+            temperature=0,
+        )
+        (call,) = answer.choices[0].message.tool_calls
+        assert list(json.loads(call.function.arguments)) == ["city"]
+
+
 def test_an_answer_keeps_a_json_schema(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",

@@ -146,6 +146,20 @@ async def test_an_engine_that_does_not_start_leaves_the_old_one_serving(
     assert (await service.answer(asked())).text == "yes"
 
 
+async def test_a_failure_that_nobody_foresaw_does_not_end_the_watch(
+    service: Service, registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(refresh, "lay_over", full)
+        promote(registry, "a")
+        await until(lambda: "no space left" in caplog.text)
+    promote(registry, "b")
+    await served(service, "b")
+
+
 async def test_versions_that_serve_are_leased_and_let_go(service: Service, registry: Registry) -> None:
     first = promote(registry, "a")
     await served(service, "a")

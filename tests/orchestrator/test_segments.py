@@ -36,6 +36,14 @@ def texts(turn: str) -> list[str]:
         "Please translate these questions into Spanish:\n1. What is a tort?\n2. What is a vein?",
         "Grade these answers. Be strict.\n1. What is a tort? A wrong.\n2. What is a vein? A vessel.",
         "I have to translate these for school.\n1. What is a tort?\n2. What is a vein?",
+        "Write a script that computes the rate and the risks of a loan",
+        "Write a Python script that calculates the rate and a list of errors for it",
+        "Write an app that shows prices, dates, and the symptoms of a stroke",
+        "What is the difference between a lien, and a definition of a mortgage",
+        "Explain how classes work and an example of it",
+        "Write a query, plus an explanation of each step",
+        "What are the symptoms of flu and the usual treatment",
+        "Write a parser in Python. Also the list of symptoms must be sorted",
         "",
         "???",
     ],
@@ -70,6 +78,16 @@ def test_one_request_stays_one(turn: str) -> None:
         ("a) What is a tort?\nb) How do I treat a burn?", ["What is a tort?", "How do I treat a burn?"]),
         ("Make a quiz:\n1. What is a tort?\n2. What is a vein?\n\nAlso, how do I exit vim?",
          ["Make a quiz:\n1. What is a tort?\n2. What is a vein?", "how do I exit vim?"]),
+        ("Explain how a binary search works and an example clause for a lease.",
+         ["Explain how a binary search works", "an example clause for a lease."]),
+        ("A bash one-liner to delete empty folders, plus the legal risks of recording calls.",
+         ["A bash one-liner to delete empty folders,", "the legal risks of recording calls."]),
+        ("Write a function that reverses a string, and a poem for my grandmother.",
+         ["Write a function that reverses a string,", "a poem for my grandmother."]),
+        ("Show me a type for a user record along with the signs of a stroke.",
+         ["Show me a type for a user record", "the signs of a stroke."]),
+        ("How do I cancel a transfer? Also a snippet that debounces a function.",
+         ["How do I cancel a transfer?", "a snippet that debounces a function."]),
         ("Write a function. It should be fast. Then, on another note: what is a lien?",
          ["Write a function. It should be fast.", "what is a lien?"]),
     ],
@@ -177,7 +195,8 @@ def test_what_leans_on_something_before_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["what is a lien? ", "- ask? ", "a, then b; ", "1) write x ", "\n\n- ", "the the ", "```\n"]
+    "unit",
+    ["what is a lien? ", "- ask? ", "a, then b; ", "1) write x ", "\n\n- ", "the the ", "```\n", "and a list of x "],
 )
 def test_a_hundred_thousand_characters_cost_nothing_and_the_longest_that_is_read_little(unit: str) -> None:
     began = time.process_time()

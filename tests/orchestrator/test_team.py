@@ -1,6 +1,7 @@
 """The Python face, on an echo team and the shipped router."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from concertino import Team
+from concertino.audit.read import AuditReader
 from concertino.config import build
-from concertino.errors import ConfigurationError, InvalidRequest, PolicyRefused, UnknownModel
+from concertino.errors import ConfigurationError, InvalidRequest, PolicyRefused, ShuttingDown, UnknownModel
 from concertino.types import Answer, Decision, Message, Role
 from tests.teams import echo_team
 
@@ -99,6 +101,33 @@ def test_a_closed_team_says_so_leaves_no_thread_and_closing_twice_is_harmless(co
     team.close()
     with pytest.raises(InvalidRequest, match="closed"):
         team.ask("x")
+
+
+@pytest.mark.parametrize("how", ["ask", "stream"])
+def test_closing_ends_what_another_thread_waits_for(tmp_path: Path, how: str) -> None:
+    raw = echo_team(home=str(tmp_path))
+    raw["backends"]["echo"]["options"] = {"delay_s": 0.05}
+    team, told, begun = Team(build(raw, "a test")), [], threading.Event()
+
+    def ask() -> None:
+        try:
+            begun.set()
+            if how == "ask":
+                team.ask("word " * 1000, model="general")
+            for _ in team.stream("word " * 1000, model="general"):
+                pass
+        except ShuttingDown as error:
+            told.append(error.code)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    begun.wait(10)
+    time.sleep(0.5)
+    team.close()
+    asking.join(10)
+    assert told == ["shutting_down"]
+    (entry,) = AuditReader(team.settings.audit_path).tail()
+    assert entry.outcome == "cancelled"
 
 
 def test_a_configuration_that_is_wrong_leaves_no_thread_behind(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Several specialists at work on one request: order, failure, limits, what is on record."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,21 @@ def backend(service: Service, name: str) -> Saying:
     found = service.pool.backends[name]
     assert isinstance(found, Saying)
     return found
+
+
+def ended(tmp_path: Path, id: str) -> list[tuple[str, str, str | None]]:
+    """How the parts of a request ended, as its closing record has it."""
+    end = AuditReader(tmp_path / "audit.db").show(id).end
+    assert end is not None
+    return [(part["specialist"], part["state"], part["error"]) for part in end["parts"]]
+
+
+async def until_all_run(service: Service, names: Iterable[str]) -> None:
+    for _ in range(6000):
+        if all(backend(service, name).running for name in names):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not all parts began")
 
 
 async def test_the_answer_has_the_parts_in_order_and_says_who_gave_each(make: Make) -> None:
@@ -177,20 +192,47 @@ async def test_a_reader_who_leaves_stops_every_part(make: Make, tmp_path: Path) 
     assert [backend(service, name).running for name in slow] == [0, 0, 0]
     entry = AuditReader(tmp_path / "audit.db").show(run.id)
     assert entry.outcome == "cancelled"
+    assert ended(tmp_path, run.id) == [(name, "cancelled", None) for name in slow]
+    assert entry.end is not None
+    assert any(part["usage"]["completion_tokens"] > 0 for part in entry.end["parts"]), "what was written counts"
+
+
+async def test_what_was_done_before_a_reader_left_stays_so_on_record(make: Make, tmp_path: Path) -> None:
+    service = make(workflow={"concurrency": 1}, how={"code": {"pause_s": 0.02, "answers": ["a " * 500]}})
+    async with service.answering(ask(THREE)) as run:
+        async for chunk in run.chunks():
+            if chunk.text.startswith("a "):
+                break
+    states = [("legal", "completed", None), ("code", "cancelled", None), ("medical", "cancelled", None)]
+    assert ended(tmp_path, run.id) == states
+    counted = service.metrics.render().decode()
+    assert 'concertino_parts_total{specialist="code",state="cancelled"} 1.0' in counted
 
 
 async def test_a_cancelled_task_stops_every_part(make: Make, tmp_path: Path) -> None:
     slow = {name: {"pause_s": 5.0} for name in ("legal", "code", "medical")}
     service = make(workflow={"concurrency": 3}, how=slow)
     task = asyncio.ensure_future(service.answer(ask(THREE), request_id="gone"))
-    for _ in range(6000):
-        if all(backend(service, name).running for name in slow):
-            break
-        await asyncio.sleep(0.01)
+    await until_all_run(service, slow)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [backend(service, name).running for name in slow] == [0, 0, 0]
     assert AuditReader(tmp_path / "audit.db").show("gone").outcome == "cancelled"
+    assert ended(tmp_path, "gone") == [(name, "cancelled", None) for name in slow]
+
+
+async def test_parts_are_on_record_as_cancelled_though_the_request_is_cancelled_again_while_it_closes(
+    make: Make, tmp_path: Path
+) -> None:
+    slow = {name: {"pause_s": 5.0, "lingers_s": 0.2} for name in ("legal", "code", "medical")}
+    service = make(workflow={"concurrency": 3}, how=slow)
+    task = asyncio.ensure_future(service.answer(ask(THREE), request_id="gone"))
+    await until_all_run(service, slow)
+    task.cancel()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert ended(tmp_path, "gone") == [(name, "cancelled", None) for name in slow]
 
 
 async def test_one_record_opens_and_one_closes_and_neither_holds_the_words(make: Make, tmp_path: Path) -> None:
@@ -230,6 +272,18 @@ async def test_a_composed_answer_is_the_generalist_s_with_the_note_of_who_said_w
     assert answer.usage == Usage(40, 20, 8)
 
 
+async def test_what_a_composition_wrote_before_a_reader_left_is_in_the_usage(make: Make, tmp_path: Path) -> None:
+    slow = {"general": {"pause_s": 0.01, "answers": ["all " * 500]}}
+    service = make(workflow={"answer": "composed"}, how=slow)
+    async with service.answering(ask(THREE)) as run:
+        async for chunk in run.chunks():
+            if chunk.text.startswith("all "):
+                break
+    end = AuditReader(tmp_path / "audit.db").show(run.id).end
+    assert end is not None
+    assert end["usage"]["completion_tokens"] > sum(part["usage"]["completion_tokens"] for part in end["parts"])
+
+
 async def test_a_composition_that_says_nothing_is_not_the_answer(make: Make) -> None:
     service = make(workflow={"answer": "composed"}, how={"general": {"answers": [""]}})
     answer = await service.answer(ask(THREE))
@@ -260,7 +314,9 @@ async def test_what_is_left_out_is_told(make: Make) -> None:
     assert "One more thing that was asked is not answered: 2 parts are the most." in answer.text
 
 
-async def test_a_fault_of_ours_in_a_part_is_no_answer(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_in_a_part_is_no_answer(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = make()
 
     async def wrong(*_: Any) -> Any:
@@ -270,7 +326,9 @@ async def test_a_fault_of_ours_in_a_part_is_no_answer(make: Make, monkeypatch: p
         pass
     monkeypatch.setattr(service._grounder, "ground", wrong)
     with pytest.raises(ZeroDivisionError):
-        await service.answer(ask(THREE))
+        await service.answer(ask(THREE), request_id="broken")
+    assert ended(tmp_path, "broken")[0] == ("legal", "failed", "internal_error")
+    assert all(state in ("failed", "cancelled") for _, state, _ in ended(tmp_path, "broken"))
 
 
 async def test_streamed_text_is_the_answer(make: Make) -> None:

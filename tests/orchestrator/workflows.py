@@ -63,6 +63,8 @@ class Saying(EchoBackend):
             how.get("breaks", False),
             how.get("pause_s", 0.0),
         )
+        self.lingers_s: float = how.get("lingers_s", 0.0)
+        """How long it takes to let go when it is stopped."""
         self.running = self.most_running = self.stopped = 0
         self.capabilities = EchoBackend.capabilities | ({Capability.JSON_SCHEMA} if how.get("schemas", True) else set())
 
@@ -82,6 +84,7 @@ class Saying(EchoBackend):
             yield Chunk(finish_reason=FinishReason.STOP, usage=Usage(10, 5, 2))
         except (asyncio.CancelledError, GeneratorExit):
             self.stopped += 1
+            await asyncio.sleep(self.lingers_s)
             raise
         finally:
             self.running -= 1

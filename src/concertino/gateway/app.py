@@ -85,7 +85,7 @@ class Endpoint:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         principal = Principal()
         if self.access is not Access.PUBLIC:
-            principal = self.keys.authenticate(headers.get(b"authorization"))
+            principal = await self.keys.check(headers.get(b"authorization"))
         if scope["method"] not in (self.method, "HEAD" if self.method == "GET" else self.method):
             raise MethodNotAllowed(f"{scope['path']} takes {self.method}, not {scope['method']}.")
         settings = self.service.settings.gateway
@@ -98,6 +98,8 @@ class Endpoint:
         gone = asyncio.ensure_future(_until_disconnect(receive))
         try:
             await asyncio.wait({work, gone}, timeout=settings.request_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if sender.gone:
+                raise ClientGone
             if work.cancelled():
                 raise ShuttingDown("The gateway shut down before the answer was complete. Send the request again.")
             if work.done():
@@ -133,6 +135,8 @@ class _Sender:
         self._send = send
         self._request_id = request_id
         self._started: str | None = None
+        self.gone = False
+        """The client is, as sending found out."""
 
     async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -141,16 +145,21 @@ class _Sender:
         try:
             await self._send(message)
         except OSError as error:
-            raise ClientGone from error
+            # As if whoever sends had been stopped: the request is on record as cancelled, and not as failed.
+            self.gone = True
+            raise asyncio.CancelledError from error
 
     async def error(self, error: ConcertinoError) -> None:
-        with suppress(ClientGone):
+        try:
             if self._started is None:
                 await Reply.json(error.to_wire(), error.status, _retrying(error)).send(self)
                 return
             # Too late for a status: the stream says it, and ends without [DONE].
             frame = openai.sse_frame(error.to_wire()) if self._started.startswith("text/event-stream") else b""
             await self({"type": "http.response.body", "body": frame})
+        except asyncio.CancelledError:
+            if not self.gone:
+                raise
 
 
 def _retrying(error: ConcertinoError) -> dict[str, str]:
@@ -200,7 +209,7 @@ class _NotFoundApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         paths = ", ".join(dict.fromkeys(path.replace(":path", "") for _, path, _, _ in ROUTES))
         error = NotFound(f"There is nothing at {scope['path'][:200]!r}. Paths: {paths}.")
-        await Reply.json(error.to_wire(), error.status).send(_Sender(send, new_request_id()))
+        await _Sender(send, new_request_id()).error(error)
 
 
 def create_app(service: Service, keys: Authenticator) -> Starlette:

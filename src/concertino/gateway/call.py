@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
@@ -15,8 +16,9 @@ from concertino.orchestrator.service import Service
 from concertino.types import Principal
 
 _DEEPEST = 100
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_PAIR = re.compile(rb"\[\]|\{\}")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""As signed bytes: one deeper, one up."""
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -44,12 +46,15 @@ class Call(Struct, frozen=True):
         """The body as a JSON object. Raises InvalidRequest that says where it breaks."""
         if not self.body:
             raise InvalidRequest("The body is empty. Send a JSON object.")
-        if _too_deep(self.body):
-            raise InvalidRequest(f"The body is nested more than {_DEEPEST} levels deep. Flatten it.")
+        too_deep = InvalidRequest(f"The body is nested more than {_DEEPEST} levels deep. Flatten it.")
         try:
             value = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except RecursionError as error:
+            raise too_deep from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The body is not valid JSON: {error}. Correct it and send it again.") from error
+        if _too_deep(self.body):
+            raise too_deep
         if not isinstance(value, dict):
             raise InvalidRequest(f"The body must be a JSON object, but is a {type(value).__name__}.")
         return value
@@ -87,13 +92,9 @@ def header_pairs(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def _too_deep(body: bytes) -> bool:
-    """Whether brackets nest deeper than the limit, found without decoding: each round takes the innermost pairs off."""
+    """Whether brackets nest deeper than the limit. Only for valid JSON: elsewhere an open string would be looked for
+    from each of its quotes, which takes hours."""
     if body.count(b"[") + body.count(b"{") <= _DEEPEST:
         return False
-    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
-    for _ in range(_DEEPEST):
-        shorter = _PAIR.sub(b"", brackets)
-        if not shorter or len(shorter) == len(brackets):
-            return False  # all gone, or unbalanced: then the decoder says where
-        brackets = shorter
-    return True
+    steps = np.frombuffer(_STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS), np.int8)
+    return bool(steps.cumsum(dtype=np.int32).max() > _DEEPEST)

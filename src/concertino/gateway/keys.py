@@ -4,10 +4,12 @@ Keys come from the configuration (by hash) and from the state database. The data
 not with every request, so a revoked key is refused within that time on every worker.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
 from concertino.config import Settings
@@ -15,6 +17,9 @@ from concertino.errors import Unauthenticated
 from concertino.storage.database import StoreOf
 from concertino.storage.keys import PREFIX, KeyStore, hash_secret
 from concertino.types import Principal
+
+_PATIENCE_S = 5.0
+"""For a database that does not answer."""
 
 
 class Requirement(StrEnum):
@@ -28,9 +33,11 @@ class Requirement(StrEnum):
 
 
 class Authenticator:
-    """Checks keys. Synchronous and quick, apart from a small read every `refresh_s` seconds; not for several threads.
+    """Checks keys, with a small read of the database every `refresh_s` seconds.
 
-    The keys of a database that cannot be read are refused: a key that was revoked meanwhile must not pass.
+    `check` is for an event loop, which it does not hold up while it reads; `authenticate` for who has none. Not for
+    several threads. The keys of a database that cannot be read are refused: a key that was revoked meanwhile must not
+    pass.
     """
 
     def __init__(
@@ -46,9 +53,30 @@ class Authenticator:
         self._read_at: float | None = None
         self._store = StoreOf(settings.state_url, KeyStore)
         self._unreadable = ""
+        self._thread: ThreadPoolExecutor | None = None
+        self._reading: asyncio.Future[None] | None = None
 
     def authenticate(self, authorization_header: str | None) -> Principal:
         """Raises Unauthenticated, with what to do. The header's value never appears in the message."""
+        if authorization_header:
+            self.load()
+        return self._judge(authorization_header)
+
+    async def check(self, authorization_header: str | None) -> Principal:
+        """`authenticate`, while others are served. A database that does not answer is one that cannot be read."""
+        if authorization_header and self._is_due():
+            if self._reading is None or self._reading.done():
+                self._read_at = self._clock()
+                self._thread = self._thread or ThreadPoolExecutor(1, "concertino-keys")
+                self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await asyncio.shield(self._reading)
+            except TimeoutError:
+                self._stored, self._unreadable = {}, "it does not answer"
+        return self._judge(authorization_header)
+
+    def _judge(self, authorization_header: str | None) -> Principal:
         if authorization_header is None or not authorization_header.strip():
             if self.requirement is Requirement.OPTIONAL:
                 return Principal()
@@ -60,7 +88,6 @@ class Authenticator:
         if scheme.lower() != "bearer" or not secret.strip():
             raise Unauthenticated("The Authorization header must read `Bearer ck_...`. Correct its form.")
         presented = hash_secret(secret.strip())
-        self.load()
         # Looked up by hash: what the timing of a lookup could tell is of the hash, which leads to no key.
         found = self._stored.get(presented) or self._configured.get(presented)
         if found and presented not in self._revoked and hmac.compare_digest(found[0], presented):
@@ -79,20 +106,24 @@ class Authenticator:
 
     def load(self) -> None:
         """Read the database if it is time to. Call it once at start: the first read imports SQLAlchemy."""
-        now = self._clock()
-        if self._read_at is not None and now - self._read_at < self._refresh_s:
-            return
-        self._read_at = now
+        if self._is_due():
+            self._read_at = self._clock()
+            self._read()
+
+    def _is_due(self) -> bool:
+        return self._read_at is None or self._clock() - self._read_at >= self._refresh_s
+
+    def _read(self) -> None:
         try:
             keys = self._store.open().list() if self._store.exists() else []
         except Exception as error:
             # SQLAlchemy's errors are a family of their own, and it is not imported before a database is there.
-            self._stored, self._unreadable = {}, type(error).__name__
+            self._unreadable, self._stored = type(error).__name__, {}
             self._store.forget()
             return
-        self._unreadable = ""
-        self._stored = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in keys if key.revoked is None}
         self._revoked = frozenset(key.sha256 for key in keys if key.revoked is not None)
+        self._stored = {key.sha256: (key.sha256, Principal(key.id, key.tenant)) for key in keys if key.revoked is None}
+        self._unreadable = ""
 
 
 def is_loopback(host: str) -> bool:

@@ -64,6 +64,11 @@ class Refresher:
                 self._refused = stamp
                 log.error("The registry has changed, and what it asks for cannot serve: %s", error.message)
                 continue
+            except Exception:
+                # A full disk, a fault of ours: if it ended the watch, nothing promoted later would ever serve.
+                self._refused = stamp
+                log.exception("The registry has changed, and what it asks for could not be made to serve.")
+                continue
             self._seen = stamp
 
     async def _refresh(self, service: Service) -> None:

@@ -59,6 +59,8 @@ class Run:
         self.confidence: float | None = None
         self.scope: float | None = None
         self.tool_calls: list[ToolCall] = []
+        self._call_places: dict[object, int] = {}
+        """Where the call stands whose pieces come under an index."""
         self.escalated = False
         self.spending = Spending() if spending is None else spending
         self._escalation = escalation
@@ -201,14 +203,18 @@ class Run:
             self.usage = structs.replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
 
     def _keep_tool_call(self, delta: dict[str, object]) -> None:
-        """Tool calls come in pieces: the first names the function, the rest append to its arguments."""
+        """Tool calls come in pieces: the first names the function, the rest append to its arguments.
+
+        Servers count from zero, from one or not at all, and some give all calls one index: another id is another call.
+        """
         function = delta.get("function")
         parts = function if isinstance(function, dict) else {}
         name, arguments = str(parts.get("name") or ""), str(parts.get("arguments") or "")
-        index = delta.get("index")
-        place = index if isinstance(index, int) else len(self.tool_calls)
-        if place >= len(self.tool_calls):
-            call_id = str(delta.get("id") or f"call_{self.id[-12:]}_{place}")
+        index, given = delta.get("index"), str(delta.get("id") or "")
+        place = self._call_places.get(index) if index is not None else None
+        if place is None or (name and given and given != self.tool_calls[place].id):
+            place = self._call_places[index] = len(self.tool_calls)
+            call_id = given or f"call_{self.id[-12:]}_{place}"
             self.tool_calls.append(ToolCall(call_id, FunctionCall(name, arguments)))
             return
         known = self.tool_calls[place]

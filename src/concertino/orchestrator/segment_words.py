@@ -27,7 +27,7 @@ _APART = (
 _ALSO = (
     rf"(?:{_TIES}(?:also|additionally|in addition|besides(?: that| this)?|furthermore|moreover|"
     r"while you(?:'re| are) at it|meanwhile|at the same time|(?:first|second|third|fourth|fifth)(?:ly)?|"
-    r"to (?:begin|start) with)|oh,? and|and|plus|as well as)"
+    r"to (?:begin|start) with)|oh,? and|and|plus|as well as|along with|together with)"
 )
 _SOME = (
     r"(?:i have )?(?:two|three|four|five|six|some|several|a few|a couple of|a) (?:\w+ )?"

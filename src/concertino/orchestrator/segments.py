@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct, structs
 
+from concertino.orchestrator import segment_nouns as nouns
 from concertino.orchestrator import segment_words as english
+from concertino.orchestrator.segment_marks import announces, inline_items
 
 LONGEST = 12_000
 """Characters. A longer turn brings material to work on, and is one request."""
@@ -136,17 +138,13 @@ def _orders(text: str, piece: _Piece) -> bool:
     """Whether it asks for something of its own, or tells of a list as a whole; not just for what the list says."""
     own = piece.asks or english.ABOUT_LIST.search(text, piece.start, piece.end) is not None
     how = _says_how(text, piece) or english.ANNOUNCING_ORDER.match(text, piece.begins) is not None
-    return own and not how and not _announces(text, piece.begins, piece.end)
+    return own and not how and not announces(text, piece.begins, piece.end)
 
 
 def _telling(text: str, pieces: list[_Piece]) -> list[_Piece]:
     """From the first to the last that says more than that a list or a question follows."""
-    told = [place for place, piece in enumerate(pieces) if not _announces(text, piece.begins, piece.end)]
+    told = [place for place, piece in enumerate(pieces) if not announces(text, piece.begins, piece.end)]
     return pieces[told[0] : told[-1] + 1] if told else []
-
-
-def _announces(text: str, start: int, end: int) -> bool:
-    return all(english.ANNOUNCING.fullmatch(word) for word in english.WORD.findall(text, start, end))
 
 
 def _as_content(pieces: list[_Piece], first: int) -> list[_Piece]:
@@ -163,7 +161,7 @@ def _as_content(pieces: list[_Piece], first: int) -> list[_Piece]:
 def _pieces(text: str, quoted: _Spans) -> Iterator[_Piece]:
     """The turn cut into sentences, parts of sentences, and lines of material."""
     paragraph, fenced, place = 0, False, 0
-    inline = _inline_items(text)
+    inline = inline_items(text)
     for line in text.splitlines(keepends=True):
         start, place = place, place + len(line)
         stripped = line.strip()
@@ -190,28 +188,6 @@ def _with_stems(pieces: list[_Piece]) -> list[_Piece]:
         else piece
         for piece, other in zip(pieces, after, strict=False)
     ]
-
-
-def _inline_items(text: str) -> frozenset[int]:
-    """Places of "1) ... 2) ..." within lines, if they count from one; of "a) ... b) ..." if each of them asks, and
-    nothing stands before them that they could be choices of."""
-    numbers = [(match.start(), int(match.group(1))) for match in english.INLINE.finditer(text)]
-    if _counts(numbers):
-        return frozenset(place for place, _ in numbers)
-    matches = list(english.LETTERED.finditer(text))
-    letters = [(match.start(), ord(match.group("number").lower()) - ord("a") + 1) for match in matches]
-    if not _counts(letters) or not _announces(text, 0, letters[0][0]):
-        return frozenset()
-    ends = [*(place for place, _ in letters[1:]), len(text)]
-    asking = all(
-        "?" in text[match.end() : end] or english.ASK.match(text, match.end(), end)
-        for match, end in zip(matches, ends, strict=True)
-    )
-    return frozenset(place for place, _ in letters) if asking else frozenset()
-
-
-def _counts(marks: list[tuple[int, int]]) -> bool:
-    return len(marks) > 1 and [number for _, number in marks] == list(range(1, len(marks) + 1))
 
 
 def _of_line(
@@ -258,33 +234,50 @@ def _sentences(text: str, start: int, end: int, quoted: _Spans) -> Iterator[tupl
 
 def _asked_apart(text: str, start: int, end: int, paragraph: int, quoted: _Spans) -> Iterator[_Piece]:
     """A sentence as one piece, or as several where each asks for something."""
-    left = start
+    left, noun = start, False
     for match in english.INNER.finditer(text, start, end):
         middle = match.end()
-        if _inside(quoted, middle):
+        begins = _opening(text, middle, end)[0]
+        asked, named = english.ASK.match(text, begins, end) is not None, nouns.asks(text, begins, end)
+        if not (asked or named) or _inside(quoted, middle):
             continue
-        one, other = _piece(text, left, middle, paragraph), _piece(text, middle, end, paragraph)
-        begun = all(english.ASK.match(text, piece.begins, piece.end) for piece in (one, other))
-        if begun and one.asks and other.asks and min(_count(text, one), _count(text, other)) >= 3:
+        one, other = _piece(text, left, middle, paragraph, noun), _piece(text, middle, end, paragraph)
+        if min(_count(text, one), _count(text, other)) < 3:
+            continue
+        if asked and one.asks and other.asks and english.ASK.match(text, one.begins, one.end):
             yield one
-            left = middle
-    yield _piece(text, left, end, paragraph)
+            left, noun = middle, False
+        elif (
+            named
+            and nouns.follows(text, one.begins, match.start(), begins)
+            and (one.asks or (left == 0 and nouns.asks(text, one.begins, middle)))
+        ):
+            yield structs.replace(one, asks=True)
+            left, noun = middle, True
+    yield _piece(text, left, end, paragraph, noun)
+
+
+def _opening(text: str, start: int, end: int) -> tuple[int, bool, bool]:
+    """Where a piece's own words begin, and whether those before say that it follows, and that it is another subject."""
+    begins, follows, apart = start, False, False
+    while (opening := english.OPENING.match(text, begins, end)) and opening.end() < end:
+        begins, follows = opening.end(), follows or opening.group("then") is not None
+        apart = apart or opening.group("apart") is not None
+    return begins, follows, apart
 
 
 def _count(text: str, piece: _Piece) -> int:
     return len(english.WORD.findall(text, piece.begins, piece.end))
 
 
-def _piece(text: str, start: int, end: int, paragraph: int) -> _Piece:
-    begins, follows, apart = start, False, False
-    while (opening := english.OPENING.match(text, begins, end)) and opening.end() < end:
-        begins, follows = opening.end(), follows or opening.group("then") is not None
-        apart = apart or opening.group("apart") is not None
+def _piece(text: str, start: int, end: int, paragraph: int, noun: bool = False) -> _Piece:
+    begins, follows, apart = _opening(text, start, end)
     begun = "?" in text[begins:end] or english.ASK.match(text, begins, end) is not None
     continues = english.CONTINUES.match(text, begins, end) is not None or (
         not begun and english.AFTER_COMMA.match(text, begins, end) is not None
     )
-    asks = not continues and (begun or english.ASK_AFTER_IF.search(text, begins, end) is not None)
+    noun = noun or (begins > start > 0 and not continues and nouns.asks(text, begins, end))
+    asks = noun or (not continues and (begun or english.ASK_AFTER_IF.search(text, begins, end) is not None))
     order = english.WORKS_ON.match(text, begins, end)
     return _Piece(
         start,

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from concertino.config import Settings, load
-from concertino.errors import InvalidRequest, UnknownModel
+from concertino.errors import InvalidRequest, ShuttingDown, UnknownModel
 from concertino.orchestrator.compose import compose
 from concertino.orchestrator.service import Service
 from concertino.template import TEXT, FieldsProblem, names, text_of
@@ -44,6 +44,8 @@ class Team:
         self._thread = threading.Thread(target=self._loop.run_forever, name="concertino-team", daemon=True)
         self._thread.start()
         self._closed = False
+        self._running: set[asyncio.Task[Any]] = set()
+        """Calls that have not ended; only the loop's thread touches it."""
         try:
             self._service: Service = self._wait(self._compose())
         except BaseException:
@@ -138,12 +140,15 @@ class Team:
         return await asyncio.wrap_future(self._submit(self._run_skill(skill, texts)))
 
     def close(self) -> None:
-        """Stop the engines and close the audit log. Safe to call twice."""
+        """Stop the engines and close the audit log. Safe to call twice.
+
+        What other threads still wait for ends with ShuttingDown.
+        """
         if self._closed:
             return
         self._closed = True
         if hasattr(self, "_service"):
-            asyncio.run_coroutine_threadsafe(self._service.close(), self._loop).result(timeout=30)
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(timeout=30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         if not self._thread.is_alive():
@@ -169,7 +174,26 @@ class Team:
         if self._closed:
             work.close()
             raise InvalidRequest("This team is closed. Make a new one.")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.run_coroutine_threadsafe(self._call(work), self._loop)
+
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            raise ShuttingDown("The team was closed before this was done. Make a new one.") from None
+        finally:
+            self._running.discard(task)
+
+    async def _shut(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._service.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = self._submit(work)

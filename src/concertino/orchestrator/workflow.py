@@ -19,40 +19,14 @@ from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.grounding import sources_of
 from concertino.orchestrator.model_plan import Planned, late
 from concertino.orchestrator.part_runs import Answered, PartRuns
+from concertino.orchestrator.part_work import PartWork
 from concertino.orchestrator.plan_check import PLAN_SHARE
 from concertino.orchestrator.run import Run
 from concertino.specialists.pool import Pool
 from concertino.storage.budgets import Cost
 from concertino.types import Answer, Chunk, Decision, FinishReason, Part, PartState, Request, SubTask, Usage
 
-_OVER = (PartState.COMPLETED, PartState.FAILED, PartState.LATE, PartState.SKIPPED)
-
 Planner = Callable[[Decision], Awaitable[Planned]]
-
-
-class _Work:
-    """One part on its way."""
-
-    def __init__(self, task: SubTask, title: str = "") -> None:
-        self.task, self.title = task, title
-        self.specialist = task.specialist
-        self.state = PartState.WAITING
-        self.text = ""
-        self.usage = Usage()
-        self.sources: tuple[str, ...] = ()
-        self.cut = False
-        self.failure: ConcertinoError | None = None
-        self.why = ""
-        self.instead = ""
-        """Why somebody else answers than the plan said."""
-        self.over = asyncio.Event()
-        self.shown = 0
-        """Characters of its text that were sent."""
-        self.headed = False
-
-    def report(self) -> Part:
-        code = self.failure.code if self.failure else None
-        return Part(self.task.id, self.specialist, self.task.text, self.state, self.usage, code)
 
 
 class _News(Struct, frozen=True):
@@ -92,7 +66,7 @@ class Workflow:
         self._plan = plan
         self._extra = Usage()
         """For the plan, and for the composition."""
-        self._works: list[_Work] = []
+        self._works: list[PartWork] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self._early: deque[_News] = deque()
@@ -164,7 +138,7 @@ class Workflow:
         alone = SubTask(1, turn, decision.specialist, (), decision.confidence, decision.reason)
         tasks = decision.plan.tasks if decision.plan else (alone,)
         titles = workflow_text.titles([task.text for task in tasks])
-        self._works = [_Work(task, title) for task, title in zip(tasks, titles, strict=True)]
+        self._works = [PartWork(task, title) for task, title in zip(tasks, titles, strict=True)]
         self._tasks = [asyncio.ensure_future(self._work(work)) for work in self._works]
         while not any(work.text or work.state is PartState.COMPLETED for work in self._works) and not self._all_over:
             self._early.append(await self._next())
@@ -172,7 +146,7 @@ class Workflow:
 
     @property
     def _all_over(self) -> bool:
-        return all(work.state in _OVER for work in self._works)
+        return all(work.is_over for work in self._works)
 
     def _raise_if_nothing_came(self) -> None:
         """What was written when the deadline came is an answer too; what a failure broke off is none."""
@@ -234,7 +208,7 @@ class Workflow:
         pieces: list[str] = []
         while self._current < len(self._works):
             work = self._works[self._current]
-            over = work.state in _OVER
+            over = work.is_over
             if not work.headed and not self._alone and (work.text or over):
                 work.headed = True
                 pieces.append(workflow_text.heading(work.report(), work.title))
@@ -251,13 +225,13 @@ class Workflow:
     async def _composed(self) -> AsyncIterator[str]:
         """One answer by the generalist, and after it each part whose code it lacks; the parts as they are where it may
         not, or cannot, write it."""
-        whole = _Work(SubTask(0, "", SEVERAL))
+        whole = PartWork(SubTask(0, "", SEVERAL))
         self._tasks.append(asyncio.ensure_future(self._compose(whole)))
         while True:
             if whole.shown < len(whole.text):
                 fresh, whole.shown = whole.text[whole.shown :], len(whole.text)
                 yield fresh
-            elif whole.state in _OVER:
+            elif whole.is_over:
                 break
             else:
                 await self._next()
@@ -274,7 +248,7 @@ class Workflow:
         for text in self._advance():
             yield text
 
-    async def _compose(self, whole: _Work) -> None:
+    async def _compose(self, whole: PartWork) -> None:
         useful = (PartState.COMPLETED, PartState.LATE)
         given = [Answered(work.task, work.specialist, work.text) for work in self._works if work.state in useful]
         turn = self.request.messages[-1].text
@@ -287,7 +261,8 @@ class Workflow:
             whole.state = PartState.FAILED if unusable else PartState.COMPLETED
         except (ConcertinoError, TimeoutError):
             whole.state = PartState.FAILED  # nothing is lost: the parts are there
-        self._extra += whole.usage
+        finally:
+            self._extra += whole.usage
         self._news.put_nowait(_News())
 
     def _closing(self) -> str:
@@ -297,7 +272,7 @@ class Workflow:
         instead = {work.task.id: work.instead for work in self._works if work.instead}
         return workflow_text.closing(reports, reasons, self.decision.plan.left_out, instead)
 
-    async def _work(self, work: _Work) -> None:
+    async def _work(self, work: PartWork) -> None:
         """One part, from its turn to its end. What fails is kept with the part; only cancellation leaves."""
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -315,7 +290,7 @@ class Workflow:
         finally:
             work.over.set()
 
-    async def _given(self, work: _Work) -> list[Answered] | None:
+    async def _given(self, work: PartWork) -> list[Answered] | None:
         """The answers that a part builds on; None where one is missing."""
         given = []
         for id in work.task.depends_on:
@@ -328,13 +303,13 @@ class Workflow:
             given.append(Answered(other.task, other.specialist, other.text))
         return given
 
-    async def _answer(self, work: _Work, given: Sequence[Answered]) -> None:
+    async def _answer(self, work: PartWork, given: Sequence[Answered]) -> None:
         run = await self._runs.part(work.task, given, self._share())
         work.specialist = run.answered_by
         await self._read(work, run)
         work.cut = run.finish_reason is FinishReason.LENGTH
 
-    async def _read(self, work: _Work, run: Run) -> None:
+    async def _read(self, work: PartWork, run: Run) -> None:
         """Everything that a run says, as it comes."""
         try:
             await run.open()
@@ -348,18 +323,18 @@ class Workflow:
             work.sources = sources_of(run.target)
             await run.close()
 
-    def _note_who(self, work: _Work, decision: Decision) -> None:
+    def _note_who(self, work: PartWork, decision: Decision) -> None:
         """Who answers a part; if that is not whom the plan says, the decision tells why, as a Run's does."""
         work.specialist, task = decision.specialist, work.task
         if work.specialist != task.specialist and task.specialist != SEVERAL:
             work.instead = decision.reason.removeprefix(task.reason).strip()
             self.decision = given_to(self.decision, task.id, work.specialist, decision.reason, work.instead)
 
-    def _tell(self, work: _Work, state: PartState) -> None:
+    def _tell(self, work: PartWork, state: PartState) -> None:
         work.state = state
         self._news.put_nowait(_News(work.report()))
 
-    def _fail(self, work: _Work, state: PartState, error: ConcertinoError) -> None:
+    def _fail(self, work: PartWork, state: PartState, error: ConcertinoError) -> None:
         work.failure, work.why = error, error.message
         self._tell(work, state)
 
@@ -379,10 +354,14 @@ class Workflow:
         return max(1, self._most() - sum(work.usage.completion_tokens for work in self._works))
 
     async def close(self) -> None:
-        """Stop every part that still runs, and wait until each has let its engine go."""
+        """Stop every part that still runs, and wait until each has let its engine go; none is then left unfinished."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            for work, task in zip(self._works, self._tasks, strict=False):  # a composition is no part
+                work.settle(task)
 
     def answer(self) -> Answer:
         """The finished answer; call it after `chunks` has ended."""

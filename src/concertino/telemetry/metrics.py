@@ -67,7 +67,7 @@ class Metrics:
             self.first_token.labels(name).observe(first_token_s)
 
     def count_parts(self, parts: Sequence[Part]) -> None:
-        """What became of the parts of a compound request; a part that was cancelled counts by how far it was."""
+        """What became of the parts of a compound request."""
         for part in parts:
             self.parts.labels(part.specialist, part.state.value).inc()
 

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from concertino.backends.base import BackendContext, Capability, Generation, Health, ModelUse
 from concertino.backends.llamacpp.process import EngineProcess, EngineSpec
-from concertino.backends.llamacpp.tools import calls_from_text
+from concertino.backends.llamacpp.tools import call_format, calls_from_text, required, shown
 from concertino.backends.openai_wire import chat_body, post_embeddings, stream_chat
 from concertino.backends.options import parse_options
 from concertino.backends.scope import Scopes
@@ -61,6 +61,8 @@ class LlamaCppBackend:
         self._engines: dict[str, EngineProcess] = {}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._scopes: Scopes | None = None
+        self._toolless: set[str] = set()
+        """Models whose chat template leaves tools out."""
 
     @property
     def engines(self) -> dict[str, EngineProcess]:
@@ -80,6 +82,7 @@ class LlamaCppBackend:
             # A connection a request: closing it is how the engine learns that nobody is listening any more.
             connector = aiohttp.UnixConnector(path=str(engine.socket_path), limit=0, force_close=True)
             self._sessions[name] = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        await self._read_templates()
         await self._read_preambles()
 
     def _spec(self, use: ModelUse) -> EngineSpec:
@@ -94,6 +97,15 @@ class LlamaCppBackend:
             adapters=use.adapters,
             embed=use.embed,
         )
+
+    async def _read_templates(self) -> None:
+        for use in self._uses.values():
+            if use.embed:
+                continue
+            async with self._sessions[use.model].get("http://engine/props") as response:
+                can = (await response.json()).get("chat_template_caps") or {}
+            if not can.get("supports_tools", True):
+                self._toolless.add(use.model)
 
     async def _read_preambles(self) -> None:
         """Read each specialist's system message once, so that the first question does not pay for it."""
@@ -119,10 +131,15 @@ class LlamaCppBackend:
         if engine.spec.adapters:
             # llama.cpp leaves every loaded adapter at full strength when a request names none, so each is named.
             body["lora"] = self._scales(engine.spec, generation)
+        must, may = required(generation), generation.tools if generation.tool_choice != "none" else ()
+        if must:
+            # llama.cpp would bind some models to their own syntax, and others to nothing.
+            body |= {"tool_choice": "none", "response_format": call_format(must)}
+        if may and generation.model in self._toolless:
+            body["messages"] = shown(body["messages"], must or may)
         scope = await self._scope(generation)
         chunks = self._stream(engine, session, body)
-        calls = generation.tools and generation.tool_choice != "none"
-        async for chunk in calls_from_text(chunks, generation.tools) if calls else chunks:
+        async for chunk in calls_from_text(chunks, must or may, must=bool(must)) if may else chunks:
             if chunk.logprobs and not rivals:
                 chunk = structs.replace(chunk, logprobs=tuple(structs.replace(one, top=()) for one in chunk.logprobs))
             yield structs.replace(chunk, scope=scope) if scope is not None else chunk
