@@ -100,9 +100,9 @@ class LinearRouter:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities, `[texts, classes]`, classes in the manifest's order."""
-        return self._read(texts)[0]
+        return self.read(texts)[0]
 
-    def _read(self, texts: Sequence[str]) -> tuple[np.ndarray, set[int]]:
+    def read(self, texts: Sequence[str]) -> tuple[np.ndarray, set[int]]:
         """The probabilities, and the places of the texts whose neighbours were asked."""
         if not texts:
             return np.empty((0, len(self.manifest.classes))), set()
@@ -168,7 +168,7 @@ class LinearRouter:
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
         """One Ranking per conversation, in order."""
         pairs = [conversation_texts(conversation) for conversation in conversations]
-        rows, asked = self._read([text for text, _ in pairs])
+        rows, asked = self.read([text for text, _ in pairs])
         rankings = [
             self._ranking(row, text, place in asked)
             for place, (row, (text, _)) in enumerate(zip(rows, pairs, strict=True))
@@ -178,7 +178,7 @@ class LinearRouter:
             for place, (text, earlier) in enumerate(pairs)
             if earlier and self._needs_context(rankings[place], text)
         ]
-        rows, asked = self._read([pairs[place][1] or "" for place in again])
+        rows, asked = self.read([pairs[place][1] or "" for place in again])
         for number, (place, row) in enumerate(zip(again, rows, strict=True)):
             rankings[place] = self._ranking(row, pairs[place][1] or "", number in asked, " with the turns before it")
         return rankings

@@ -25,6 +25,8 @@ class NeighbourSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     nearest: int
     width: float
     """A neighbour counts e times less for each `width` of cosine that it is farther than the nearest."""
+    temperature: float
+    """What the sum is divided by: the two know in part the same."""
     rows: int
     """Texts of the bank."""
 

@@ -109,6 +109,7 @@ class Neighbours:
             return rows
         votes = [self._bank.votes(vector, self._classes, self._settings) for vector in encoder.whole(texts)]
         logits = np.log(np.maximum(rows, 1e-12)) + self._settings.share * np.log(np.stack(votes))
+        logits /= self._settings.temperature
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 

@@ -39,13 +39,16 @@ def test_quantised_weights_are_within_half_a_step() -> None:
 
 @pytest.fixture
 def base(tmp_path: Path) -> EncoderFiles:
-    """A random two-layer encoder with a vocabulary of a few dozen words."""
+    return random_base(tmp_path / "base")
+
+
+def random_base(folder: Path, width: int = 48, layers: int = 2) -> EncoderFiles:
+    """A random encoder with a vocabulary of a few dozen words."""
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    folder = tmp_path / "base"
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "what", "is", "a", "the", "how", "about"]
     vocabulary += " ".join(WORDS.values()).split()
     places = {word: place for place, word in enumerate(vocabulary)}
@@ -54,7 +57,11 @@ def base(tmp_path: Path) -> EncoderFiles:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     config = transformers.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=12,
+        intermediate_size=4 * width,
     )
     transformers.set_seed(1)
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)

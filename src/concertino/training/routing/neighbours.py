@@ -43,6 +43,7 @@ class NeighbourRecipe(Struct, frozen=True):
     nearest: int = 50
     width: float = 0.02
     share: float = 0.6
+    temperature: float = 1.4
     below: float = 0.9
 
 
@@ -89,9 +90,7 @@ def quantised(vectors: np.ndarray, pieces: int, seed: int) -> tuple[np.ndarray, 
     try:
         from sklearn.cluster import MiniBatchKMeans
     except ImportError as error:
-        raise ConfigurationError(
-            "neighbours need scikit-learn: pip install 'concertino[train]'"
-        ) from error
+        raise ConfigurationError("neighbours need scikit-learn: pip install 'concertino[train]'") from error
     if len(vectors) < _CENTRES:
         raise ConfigurationError(f"{len(vectors)} texts are too few for a bank of neighbours; {_CENTRES} are needed")
     codes, centres = [], []
@@ -103,33 +102,41 @@ def quantised(vectors: np.ndarray, pieces: int, seed: int) -> tuple[np.ndarray, 
 
 
 def add_neighbours(
-    folder: Path, splits: Splits, base: EncoderFiles, recipe: NeighbourRecipe, note: Note = lambda _: None
+    folder: Path,
+    splits: Splits,
+    base: EncoderFiles,
+    recipe: NeighbourRecipe,
+    per_class: int,
+    note: Note = lambda _: None,
 ) -> tuple[Manifest, list[Gain]]:
-    """Give the weights in `folder` a bank, fit their threshold anew, and say what the neighbours add.
+    """Give the weights in `folder` a bank, fit their threshold anew on a draw of `per_class` calibration texts of each
+    class, and say what the neighbours add.
 
     Raises ConfigurationError where the weights were tuned from another base than `base`, or as `quantised` does.
     """
     manifest = load_manifest(folder)
-    encoder = PublishedEncoder(base)
     with base.weights.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != manifest.base_sha256:
             raise ConfigurationError(
                 f"the weights in {folder} were tuned from another {manifest.base_model} than {base.weights}",
                 param="base_model",
             )
+    encoder = PublishedEncoder(base)
     rows, weights = bank_rows(splits.train, recipe)
     note(f"reading {len(rows)} texts for the bank of neighbours")
     codes, centres = quantised(encoder.whole([row.text for row in rows]), recipe.pieces, recipe.seed)
     labels = np.array([CLASSES.index(row.label) for row in rows], np.uint8)
     path = folder / NEIGHBOURS
     np.savez_compressed(path, codes=codes, centres=centres, labels=labels, weights=weights.astype(np.float16))
-    settings = NeighbourSettings(recipe.below, recipe.share, recipe.nearest, recipe.width, len(rows))
+    settings = NeighbourSettings(
+        recipe.below, recipe.share, recipe.nearest, recipe.width, recipe.temperature, len(rows)
+    )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest = structs.replace(manifest, files=manifest.files | {NEIGHBOURS: digest}, neighbours=settings)
 
     router = LinearRouter(weights=folder)
     router.neighbours = Neighbours(folder, manifest, settings, recipe.below, encoder=encoder)
-    drawn = draw_epoch(splits.calibration, 600, random.Random(recipe.seed))  # noqa: S311 - sampling, not secrets
+    drawn = draw_epoch(splits.calibration, per_class, random.Random(recipe.seed))  # noqa: S311 - sampling, not secrets
     truth = np.array([label for _, label in drawn])
     threshold = fit_threshold(router.probabilities([text for text, _ in drawn]), truth, CLASSES.index("general"))
     known = OverlapIndex(row.text for row in rows)
@@ -140,6 +147,8 @@ def add_neighbours(
 
 def gains(folder: Path, manifest: Manifest, encoder: PublishedEncoder, rows: Sequence[Row]) -> list[Gain]:
     """What the neighbours add at each of `SHARES_SHOWN`."""
+    if not rows:
+        return []
     texts = [row.text for row in rows]
     head = LinearRouter(weights=folder, neighbours_below=0.0).whole(texts)
     truth = np.array([CLASSES.index(row.label) for row in rows])

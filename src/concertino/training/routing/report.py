@@ -1,7 +1,7 @@
 """The details behind a router's figures: confusion, reliability, what went wrong, and how long each tier takes."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -97,17 +97,22 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
     return tuple(bins)
 
 
-def tier_speeds(router: LinearRouter, abstained: float, rounds: int = 200) -> dict[str, TierSpeed]:
-    """How long one short question takes with the head alone, and where a described specialist is asked for as well.
+def tier_speeds(
+    router: LinearRouter, probabilities: np.ndarray, asked: Collection[int], unsure: Sequence[str], rounds: int = 200
+) -> dict[str, TierSpeed]:
+    """What each tier decided of a part with these `[rows, classes]` probabilities, and how long that takes.
 
-    The team of the measurement has nobody but the head's domains, so the tier of descriptions has no share in it.
+    `asked` are the places of the rows whose neighbours were; `unsure` are short texts whose neighbours are, which are
+    timed. The head is timed on one short question, and so is a described specialist that is asked for as well; the
+    team of the measurement has nobody but the head's domains, so that tier has no share.
     """
     tier = DescriptionTier([Described("hr", "Human resources: leave, salary, benefits, hiring.")])
-    conversation = [[Message(Role.USER, "How do I reverse a linked list without recursion?")]]
+    plain = "How do I reverse a linked list without recursion?"
 
-    def timed(refined: bool) -> tuple[float, float]:
+    def timed(texts: Sequence[str], refined: bool = False) -> tuple[float, float]:
         taken = []
-        for _ in range(rounds + 20):
+        for number in range(rounds + 20):
+            conversation = [[Message(Role.USER, texts[number % len(texts)])]]
             start = time.perf_counter()
             rankings = router.rank(conversation)
             if refined:
@@ -115,12 +120,14 @@ def tier_speeds(router: LinearRouter, abstained: float, rounds: int = 200) -> di
             taken.append((time.perf_counter() - start) * 1e3)
         return float(np.percentile(taken[20:], 50)), float(np.percentile(taken[20:], 99))
 
-    head, described = timed(False), timed(True)
-    return {
-        Tier.LINEAR.value: TierSpeed(1.0 - abstained, *head),
-        Tier.DEFAULT.value: TierSpeed(abstained, *head),
-        Tier.DESCRIPTIONS.value: TierSpeed(0.0, *described),
-    }
+    abstained = probabilities.max(axis=1) < router.threshold
+    looked = np.isin(np.arange(len(probabilities)), list(asked))
+    found = {Tier.LINEAR.value: TierSpeed(float((~abstained & ~looked).mean()), *timed([plain]))}
+    if unsure:
+        found[Tier.NEIGHBOURS.value] = TierSpeed(float((~abstained & looked).mean()), *timed(unsure))
+    found[Tier.DEFAULT.value] = TierSpeed(float(abstained.mean()), *timed(unsure or [plain]))
+    found[Tier.DESCRIPTIONS.value] = TierSpeed(0.0, *timed([plain], refined=True))
+    return found
 
 
 def read_questions(path: Path) -> list[Row]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from concertino.backends.encoder.session import EncoderFiles
+from concertino.backends.encoder.session import SHIPPED_SHAPE, EncoderFiles
+from concertino.backends.encoder.shape import read_shape
 from concertino.errors import ConfigurationError, DataRefused
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.fitted import MANIFEST as FITTED
@@ -34,6 +35,8 @@ from concertino.training.routing.tune import Recipe, Tuned, draw_epoch, tune
 
 BASE_MODEL = "all-MiniLM-L6-v2"
 CALIBRATION_PER_CLASS = 600
+_SHORT = 200
+"""Characters of the texts that are timed."""
 
 Note = Callable[[str], None]
 
@@ -119,18 +122,22 @@ def evaluate(
     splits = load_splits(data_dir, note)
     parts: dict[str, Figures] = {}
     found: dict[str, Details] = {}
+    tiers: dict[str, TierSpeed] = {}
     for name, rows in (("test", splits.test), ("exam", splits.exam), ("questions", asked)):
         if rows:
             note(f"routing {len(rows)} {name} rows")
-            probabilities = router.probabilities([row.text for row in rows])
+            probabilities, looked_at = router.read([row.text for row in rows])
             labels, sources = [row.label for row in rows], [row.source for row in rows]
             parts[name] = figures(probabilities, labels, router.manifest.classes, router.threshold, sources)
             found[name] = details(router, rows, probabilities)
-    short = [row.text for row in splits.test if len(row.text) < 200][:1000]
+            if name == "test":
+                unsure = [row.text for place, row in enumerate(rows) if place in looked_at and len(row.text) < _SHORT]
+                tiers = tier_speeds(router, probabilities, looked_at, unsure[:200])
+    short = [row.text for row in splits.test if len(row.text) < _SHORT][:1000]
     return Report(
         parts=parts,
         details=found,
-        tiers=tier_speeds(router, parts["test"].abstained),
+        tiers=tiers,
         speed=time_router(router, "How do I reverse a linked list without recursion?", short),
         temperature=router.manifest.temperature,
         threshold=router.threshold,
@@ -165,8 +172,11 @@ def train(
     tuned = tune(splits.train, base, recipe, note)
     write_weights(tuned, base, out, splits.hashes, recipe)
     note("calibrating")
-    calibrate(out, splits, recipe.seed)
-    manifest, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=recipe.seed), note)
+    manifest = calibrate(out, splits, recipe.seed)
+    if read_shape(base.config) != SHIPPED_SHAPE:
+        note(f"no neighbours: they are found with an encoder of {SHIPPED_SHAPE}")
+        return manifest
+    manifest, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=recipe.seed), CALIBRATION_PER_CLASS, note)
     write_manifest(manifest, out)
     return manifest
 
@@ -179,6 +189,6 @@ def train_neighbours(
     Raises ConfigurationError for a missing data set, and as `add_neighbours` does.
     """
     copied(weights, out)
-    manifest, gains = add_neighbours(out, load_splits(data_dir, note), base, recipe, note)
+    manifest, gains = add_neighbours(out, load_splits(data_dir, note), base, recipe, CALIBRATION_PER_CLASS, note)
     write_manifest(manifest, out)
     return manifest, gains

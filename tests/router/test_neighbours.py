@@ -1,0 +1,169 @@
+"""The nearest training texts have a say where the head is unsure, and only there."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from concertino.errors import ConfigurationError
+from concertino.router.alternatives import open_linear
+from concertino.router.linear import SHIPPED, LinearRouter
+from concertino.router.manifest import MANIFEST, NEIGHBOURS, NeighbourSettings, load_manifest
+from concertino.router.neighbours import Bank, Neighbours, read_bank
+from concertino.types import Message, Role, Tier
+
+SETTINGS = NeighbourSettings(below=0.9, share=0.6, nearest=3, width=0.05, temperature=1.0, rows=4)
+
+
+class Pointing:
+    """An encoder for which every text is the one vector, and which counts what it reads."""
+
+    def __init__(self, vector: np.ndarray) -> None:
+        self.vector = vector
+        self.read = 0
+
+    def whole(self, texts: Sequence[str]) -> np.ndarray:
+        self.read += len(texts)
+        return np.stack([self.vector] * len(texts))
+
+
+def bank(labels: Sequence[int], weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Bank:
+    """Four texts of width 4 in two pieces: along each axis one."""
+    centres = np.zeros((2, 256, 2), np.float32)
+    centres[:, 1], centres[:, 2] = (1.0, 0.0), (0.0, 1.0)
+    codes = np.array([[1, 2, 0, 0], [0, 0, 1, 2]], np.uint8)
+    return Bank(codes, centres, np.array(labels), np.array(weights, np.float32))
+
+
+def test_the_cosine_with_a_text_that_its_code_tells_exactly_is_exact() -> None:
+    vector = np.array([0.5, 0.1, 0.7, 0.2], np.float32)
+    assert bank([0, 0, 0, 0]).cosines(vector) == pytest.approx(vector)
+
+
+def test_near_texts_outvote_far_ones_and_heavy_ones_light_ones() -> None:
+    vector = np.array([0.9, 0.7, 0.5, 0.1], np.float32)
+    votes = bank([0, 1, 1, 1]).votes(vector, 3, SETTINGS)
+    assert votes.sum() == pytest.approx(1.0)
+    assert votes.argmax() == 0 and votes[2] > 0, "a class without neighbours keeps the floor"
+    level = np.array([0.5, 0.5, 0.0, 0.0], np.float32)
+    assert bank([0, 1, 2, 2], (1.0, 3.0, 1.0, 1.0)).votes(level, 3, SETTINGS).argmax() == 1
+
+
+def test_a_bank_of_fewer_texts_than_are_asked_votes_with_all() -> None:
+    votes = bank([0, 1, 1, 0]).votes(np.ones(4, np.float32) / 2, 2, msgspec.structs.replace(SETTINGS, nearest=50))
+    assert votes == pytest.approx([0.5, 0.5])
+
+
+def looking(domain: str) -> tuple[LinearRouter, Pointing]:
+    """The shipped head, and neighbours that are all of one domain whatever is asked."""
+    router = LinearRouter()
+    assert router.neighbours is not None
+    place = router.manifest.classes.index(domain)
+    found = read_bank(SHIPPED / NEIGHBOURS)
+    text = int(np.flatnonzero(found.labels == place)[0])
+    pieces = [centres[code] for centres, code in zip(found.centres, found.codes[:, text], strict=True)]
+    encoder = Pointing(np.concatenate(pieces))
+    settings = msgspec.structs.replace(router.manifest.neighbours, nearest=1)
+    router.neighbours = Neighbours(SHIPPED, router.manifest, settings, 0.9, encoder=encoder)  # type: ignore[arg-type]
+    return router, encoder
+
+
+UNSURE = "What is not true about conversion?"
+SURE = "How do I rebase a git branch on main?"
+
+
+def test_neighbours_move_what_the_head_is_unsure_of() -> None:
+    conversation = [[Message(Role.USER, UNSURE)]]
+    head = LinearRouter(neighbours_below=0.0).rank(conversation)[0]
+    assert head.confidence < 0.9 and head.tier is Tier.LINEAR
+    for domain in ("legal", "finance"):
+        router, encoder = looking(domain)
+        ranking = router.rank(conversation)[0]
+        assert encoder.read == 1 and ranking.tier is Tier.NEIGHBOURS
+        assert ranking.scores[domain] > head.scores[domain]
+        assert sum(ranking.scores.values()) == pytest.approx(1.0)
+        assert "by its neighbours" in ranking.reason
+
+
+def test_neighbours_are_not_asked_about_what_the_head_is_sure_of() -> None:
+    router, encoder = looking("medical")
+    ranking = router.rank([[Message(Role.USER, SURE)]])[0]
+    assert (ranking.domain, ranking.tier, encoder.read) == ("code", Tier.LINEAR, 0)
+
+
+def test_of_a_batch_only_the_unsure_are_looked_at() -> None:
+    router, encoder = looking("legal")
+    rows, asked = router.read([SURE, UNSURE, SURE])
+    assert asked == {1} and encoder.read == 1
+    assert rows[[0, 2]] == pytest.approx(LinearRouter(neighbours_below=0.0).probabilities([SURE, SURE]))
+
+
+def test_without_the_encoder_in_the_store_the_heads_word_stands_and_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    router = LinearRouter(home=tmp_path)
+    with caplog.at_level(logging.WARNING):
+        rows = [router.probabilities([UNSURE]) for _ in range(2)]
+    assert rows[0] == pytest.approx(LinearRouter(neighbours_below=0.0).probabilities([UNSURE]))
+    said = [record.getMessage() for record in caplog.records if "neighbours" in record.getMessage()]
+    assert len(said) == 1 and "concertino pull all-MiniLM-L6-v2" in said[0]
+
+
+@pytest.mark.parametrize("below", [-0.1, 1.5])
+def test_a_share_of_doubt_that_is_no_probability_is_refused(below: float) -> None:
+    with pytest.raises(ConfigurationError, match="neighbours_below"):
+        LinearRouter(neighbours_below=below)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "weights"))
+
+
+def test_weights_without_a_bank_route_as_their_head_and_cannot_be_told_to_ask(copy: Path) -> None:
+    manifest = msgspec.json.decode((copy / MANIFEST).read_bytes())
+    del manifest["neighbours"], manifest["files"][NEIGHBOURS]
+    (copy / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    (copy / NEIGHBOURS).unlink()
+    router = open_linear(weights=copy)
+    assert isinstance(router, LinearRouter) and router.neighbours is None
+    with pytest.raises(ConfigurationError, match="train-neighbours"):
+        open_linear(weights=copy, neighbours_below=0.5)
+
+
+def test_a_damaged_or_missing_bank_is_refused_by_name(copy: Path) -> None:
+    raw = bytearray((copy / NEIGHBOURS).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (copy / NEIGHBOURS).write_bytes(raw)
+    with pytest.raises(ConfigurationError, match=f"{NEIGHBOURS} has SHA-256"):
+        load_manifest(copy)
+    (copy / NEIGHBOURS).unlink()
+    with pytest.raises(ConfigurationError, match=f"lack {NEIGHBOURS}"):
+        load_manifest(copy)
+
+
+def test_a_file_that_is_no_bank_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", codes=np.zeros((2, 3), np.uint8))
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("other.npz", "text.npz"):
+        with pytest.raises(ConfigurationError, match=name):
+            read_bank(tmp_path / name)
+
+
+def test_the_shipped_bank_is_what_its_manifest_says() -> None:
+    manifest, found = load_manifest(SHIPPED), read_bank(SHIPPED / NEIGHBOURS)
+    assert manifest.neighbours is not None and manifest.neighbours.rows == len(found.labels)
+    assert set(found.labels.tolist()) == set(range(len(manifest.classes)))
+    assert found.weights.min() > 0
+
+
+@pytest.mark.models
+def test_the_published_encoder_finds_the_neighbours_of_a_question() -> None:
+    conversation = [[Message(Role.USER, "What does the acronym PESTLE stand for in a market analysis?")]]
+    router = LinearRouter(neighbours_below=1.0)
+    ranking = router.rank(conversation)[0]
+    assert (ranking.domain, ranking.tier) == ("finance", Tier.NEIGHBOURS)
