@@ -79,8 +79,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     """Read by its suffix: jsonl, csv, tsv, txt, md, html, pdf, docx."""
     text: str = "text"
-    """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
-    table (a list of lists) is written a row a line."""
+    """A field of the row, or a template of fields such as `{text}\\n{contexts}`; `ticket.body` is a field inside of
+    another; a list is joined with spaces, and a table (a list of lists) is written a row a line."""
     label: str = ""
     """The field with the label, or with the list of labels, or with the answer, or a template of the one label or
     answer; empty for rows without one."""
