@@ -95,7 +95,7 @@ def test_what_is_wrong_with_the_rows_is_told(here: Path, capsys: pytest.CaptureF
     write(here, "a.jsonl", again)
     _, said = proposed(capsys, "--from", "a.jsonl")
     assert warned(said, "40 different rows are few")
-    assert warned(said, "Seen once, and dropped by curation: single")
+    assert warned(said, "Seen once, copies and contradictions aside, and dropped by curation: single")
     assert warned(said, "of the rows repeat a text")
     assert warned(said, "stands with other labels elsewhere")
     assert warned(said, "1 of 123 rows lack")
@@ -226,9 +226,9 @@ def test_labels_with_signs_that_end_lines_or_are_none_stay_in_their_comment(
 
 
 def test_why_no_row_can_be_used_is_told_by_the_first_of_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(here, "a.jsonl", [{"text": row["text"], "label": {"name": row["label"]}} for row in rows(60)])
+    write(here, "a.jsonl", [{"text": row["text"], "label": [[row["label"]]]} for row in rows(60)])
     assert run(["new", "team/skill", "--from", "a.jsonl"]) == 1
-    assert "field 'label' has dict, where labels are text" in capsys.readouterr().err
+    assert "field 'label' has list, where labels are text" in capsys.readouterr().err
 
 
 def test_a_field_with_a_brace_in_its_name_is_refused_in_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,3 +266,50 @@ def test_labels_with_few_rows_are_named(here: Path, capsys: pytest.CaptureFixtur
     _, said = proposed(capsys, "--from", "a.jsonl")
     assert warned(said, "Fewer than 10 rows: rare (9), rarer (2).")
     assert not warned(said, "enough")
+
+
+def test_labels_that_the_training_part_may_lack_are_left_out_and_the_reason_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [*["a", "b"] * 60, *["rare"] * 5, *["rarer"] * 2, "once"]
+    write(here, "a.jsonl", rows(len(labels), labels))
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    (choice,) = (choice for choice in said["choices"] if choice["key"] == "data.min_label_rows")
+    assert recipe.data.min_label_rows == 5 and choice["why"].startswith("rarer is left out: ")
+    assert recipe.description == "Which label fits a text, among 3."
+    write(here, "b.jsonl", rows(12, [*"aaabbbcccddd"]))
+    recipe, _ = proposed(capsys, "--from", "b.jsonl", "--yes")
+    assert recipe.data.min_label_rows == 2, "where all labels are that rare, none is left out"
+
+
+def test_labels_that_differ_only_in_case_or_blanks_become_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = rows(120, ["Loss of use", "cards"])
+    made[4] = made[0] | {"label": "loss  of Use"}  # the same text under another spelling contradicts nothing
+    made[8]["label"] = "LOSS OF USE"
+    write(here, "a.jsonl", made)
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert recipe.data.sources[0].rename == {"loss  of Use": "Loss of use", "LOSS OF USE": "Loss of use"}
+    assert said["facts"]["labels"] == {"Loss of use": 60, "cards": 60} and not said["facts"]["contradictory"]
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["Loss of use", "cards"]
+
+
+def test_fields_inside_of_others_are_found_and_become_a_recipe_that_can_be_curated(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [
+        {"ticket": {"id": n, "Channel": "web"}, "turns": [{"by": "customer", "Text": text}], "tags": ["ab"[n % 2]]}
+        for n, text in enumerate(sentences(120))
+    ]
+    made[5]["tags"] = ["a", "vip"]
+    write(here, "a.jsonl", made)
+    with (here / "a.jsonl").open("a") as file:
+        file.write('{"ticket": {"id"')
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--out", "shown.yaml"]) == 0
+    assert "1 rows could not be read. The first, line 121: " in capsys.readouterr().out
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert said["fields"] == {"text": "turns.0.Text", "label": "tags"}
+    assert recipe.description == "Which tags fits a Text, among 2."
+    assert warned(said, "vip is only there beside others")
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["a", "b"]

@@ -149,7 +149,7 @@ def _print(table: "Table", facts: "Facts", proposal: "Proposal", text: str, labe
     middle, most, _ = facts.tokens
     output.print_text(f"A text has about {middle} tokens, 95 % have at most {most}.")
     if table.unreadable:
-        output.print_text(f"{table.unreadable} rows could not be read.")
+        output.print_text(f"{table.unreadable} rows could not be read. The first, {table.because}")
     output.print_text("")
     rows = [(line.key, _short(line.value), line.why) for line in proposal.lines if line.why]
     output.print_table(("key", "choice", "why"), rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from concertino.datasets import normalise
 from concertino.datasets.fields import Taken, take
@@ -14,7 +14,7 @@ from concertino.datasets.personal import PersonalDataFinder
 from concertino.documents import Documents, Problem, Record, suffixes
 from concertino.errors import DataRefused
 from concertino.recipe import Source
-from concertino.template import FieldsProblem
+from concertino.template import FieldsProblem, inside
 
 MOST_ROWS = 50_000
 """Rows that are looked at; a longer file is judged by its first ones."""
@@ -26,6 +26,8 @@ _SAMPLE = 500
 _TELLING_LETTERS, _SURE = 20, 0.7
 """Letters of a text, and the probability, from which its language counts."""
 _LONGEST = 1_000_000
+_DEEPEST, _ITEMS = 6, 3
+"""How far fields are looked for inside of others, and in how many items of a list."""
 _TEXT_NAMES = ("text", "message", "question", "sentence", "body", "content", "input", "query", "prompt", "description")
 _LABEL_NAMES = ("label", "labels", "category", "class", "intent", "answer", "target", "output", "completion")
 
@@ -54,6 +56,8 @@ class Table(Struct, frozen=True):
     path: Path
     rows: tuple[dict[str, Any], ...]
     unreadable: int
+    because: str
+    """Why the first of the unreadable rows is one, and where; else empty."""
     more: bool
     """True where the file goes on beyond the rows that were looked at."""
     columns: tuple[Column, ...]
@@ -83,8 +87,14 @@ class Facts(Struct, frozen=True):
     """True where the answers are a closed set of labels."""
     labels: dict[str, int]
     """Label -> rows, the most frequent first; empty where the answers are free text."""
+    different: dict[str, int]
+    """Label -> different texts, those with contradictory labels not counted."""
+    rename: dict[str, str]
+    """Spelling of a label -> the more frequent one that differs only in case or blanks."""
     several: int
     """Rows with more than one label."""
+    never_alone: tuple[str, ...]
+    """Labels that only stand beside others."""
     tokens: tuple[int, int, int]
     """Of a text, about: median, 95th and 99th percentile."""
     answer_tokens: int
@@ -126,16 +136,16 @@ def read_table(path: Path) -> Table:
                 rows.append(event.fields)
             elif isinstance(event, Problem):
                 unreadable += 1
-                because = because or f"{event.place}: {event.because}".removeprefix(": ")
+                because = because or (f"line {event.place}: " if event.place else "") + event.because
     if not rows:
         raise DataRefused(f"{path} has no row that can be read ({because or 'it is empty'}).", param="from")
-    return Table(path, tuple(rows), unreadable, more, tuple(_columns(rows)))
+    return Table(path, tuple(rows), unreadable, because, more, tuple(_columns(rows)))
 
 
 def _columns(rows: Iterable[Mapping[str, Any]]) -> Iterator[Column]:
     values: dict[str, list[str]] = {}
     for row in rows:
-        for name, value in row.items():
+        for name, value in _leaves(row):
             shown = _shown(value)
             if shown:
                 values.setdefault(name, []).append(shown)
@@ -143,6 +153,19 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> Iterator[Column]:
         counted = Counter(found)
         words = sum(len(value.split()) * count for value, count in counted.items()) / len(found)
         yield Column(name, len(found), len(counted), words, all(_number(value) for value in counted), found[0])
+
+
+def _leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The fields of a row with the way to each, also those inside of others, as far as the first items of lists."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict) and depth < _DEEPEST:
+        inner = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value) and depth < _DEEPEST:
+        inner = enumerate(value[:_ITEMS])
+    elif name:
+        yield name, value
+    for key, item in inner:
+        yield from _leaves(item, f"{name}.{key}" if name else str(key), depth + 1)
 
 
 def _shown(value: Any) -> str:
@@ -168,7 +191,7 @@ def text_candidates(table: Table) -> list[Column]:
         for column in table.columns
         if not column.numeric and column.words >= 1.5 and column.distinct >= 0.3 * len(table.rows)
     ]
-    named = [column for column in found if column.name.lower() in _TEXT_NAMES]
+    named = [column for column in found if last(column.name).lower() in _TEXT_NAMES]
     if len(named) == 1:
         return named
     return sorted(found, key=lambda column: -column.words)
@@ -177,13 +200,19 @@ def text_candidates(table: Table) -> list[Column]:
 def label_candidates(table: Table, text: str) -> list[Column]:
     """Fields that could be the label or the answer, the likeliest first; one alone where it is clear."""
     others = [column for column in table.columns if column.name != text and column.filled >= 0.5 * len(table.rows)]
-    named = [column for column in others if column.name.lower() in _LABEL_NAMES]
+    named = [column for column in others if last(column.name).lower() in _LABEL_NAMES]
     if len(named) == 1:
         return named
     closed = [column for column in others if is_closed(column) and not (column.numeric and column.distinct > 20)]
     if closed:
-        return sorted(closed, key=lambda column: (column.numeric, column.distinct))
+        telling = [column for column in closed if column.distinct > 1] or closed
+        return sorted(telling, key=lambda column: (column.numeric, column.distinct))
     return [column for column in others if column.words >= 1.5]
+
+
+def last(name: str) -> str:
+    """The name of a field without the way to it."""
+    return name.rpartition(".")[2]
 
 
 def is_closed(column: Column) -> bool:
@@ -202,7 +231,7 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
                 f"{table.path}.",
                 param=option,
             )
-    closed = is_closed(column) or any(isinstance(row.get(label), list) for row in table.rows)
+    closed = is_closed(column) or any(isinstance(inside(row, label), list) for row in table.rows)
     if closed and column.distinct < 2:
         raise DataRefused(
             f"All rows of {table.path} have the {label} {column.example!r}: there is nothing to tell apart. "
@@ -215,11 +244,15 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
             "predict a number. Name another field with --label, or put the numbers into ranges.",
             param="label",
         )
-    taken, problems = _taken(table, Source(table.path.name, text, label), free_text=not closed)
+    source = Source(table.path.name, text, label)
+    taken, problems = _taken(table, source, free_text=not closed)
     if not taken:
         raise DataRefused(
             f"No row of {table.path} can be used by {text!r} and {label!r}. Of the first, {problems[0]}.", param="text"
         )
+    rename = _spellings(taken)
+    if rename:
+        taken, problems = _taken(table, structs.replace(source, rename=rename), free_text=False)
     answers: dict[int, set[tuple[str, ...]]] = {}
     counts: Counter[str] = Counter()
     keys = [normalise.key(normalise.comparable(row.text)) for row in taken]
@@ -233,6 +266,9 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
             "another field with --label, or give each text the labels that are right for it.",
             param="label",
         )
+    sure = [labels for key, given in answers.items() if key not in contradictory for labels in given if closed]
+    different = Counter(label for labels in sure for label in labels)
+    alone = {row.labels[0] for row in taken if len(row.labels) == 1}
     lengths = sorted(about_tokens(row.text) for row in taken)
     sample = [row.text for row in taken[:: max(1, len(taken) // _SAMPLE)]][:_SAMPLE]
     return Facts(
@@ -243,7 +279,10 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         contradictory=sum(key in contradictory for key in keys) / len(taken),
         closed=closed,
         labels=dict(counts.most_common()),
+        different={label: different[label] for label, _ in counts.most_common()},
+        rename=rename,
         several=sum(len(row.labels) > 1 for row in taken),
+        never_alone=tuple(label for label in counts if label not in alone),
         tokens=(_at(lengths, 0.5), _at(lengths, 0.95), _at(lengths, 0.99)),
         answer_tokens=0 if closed else _at(sorted(about_tokens(row.answer) for row in taken), 0.99),
         languages=_languages(sample),
@@ -266,6 +305,16 @@ def _taken(table: Table, source: Source, free_text: bool) -> tuple[list[Taken], 
         else:
             problems.append(f"field {source.text!r} is empty")
     return taken, problems
+
+
+def _spellings(taken: Iterable[Taken]) -> dict[str, str]:
+    """Labels that differ from a more frequent one in case or blanks only -> that one."""
+    counts = Counter(label for row in taken for label in row.labels)
+    first: dict[str, str] = {}
+    for label, _ in counts.most_common():
+        first.setdefault(" ".join(label.casefold().split()), label)
+    chosen = {label: first[" ".join(label.casefold().split())] for label in counts}
+    return {label: other for label, other in chosen.items() if label != other}
 
 
 def about_tokens(text: str) -> int:
