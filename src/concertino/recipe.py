@@ -83,7 +83,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     another; a list is joined with spaces, and a table (a list of lists) is written a row a line."""
     label: str = ""
     """The field with the label, or with the list of labels, or with the answer, or a template of the one label or
-    answer; empty for rows without one."""
+    answer; `folder` is the name of the folder that a document lies in; empty for rows without one."""
     rename: dict[str, str] = {}
     """Label in the file -> label of the skill, for files whose names are not those wanted; others stay."""
     tests: str = ""

@@ -313,3 +313,42 @@ def test_fields_inside_of_others_are_found_and_become_a_recipe_that_can_be_curat
     assert warned(said, "vip is only there beside others")
     assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
     assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["a", "b"]
+
+
+def write_notes(here: Path) -> None:
+    for n, text in enumerate(sentences(80)):
+        path = here / "notes" / ("allergy", "history")[n % 2] / f"{n}.{('txt', 'md', 'html')[n % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<p>{text}</p>" if path.suffix == ".html" else text)
+
+
+def test_a_folder_of_documents_becomes_a_recipe_whose_labels_are_its_folders(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_notes(here)
+    (here / "notes" / "allergy" / "empty.txt").write_bytes(b"")
+    (here / "notes" / "allergy" / "scan.tiff").write_bytes(b"x")
+    (here / "notes" / "history" / "huge.txt").write_text("\n\n".join(f"{text} again." * 9 for text in sentences(80)))
+    assert run(["new", "clinic/section", "--from", "notes", "--out", "shown.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert " passages of 81 documents, " in printed
+    assert "1 documents could not be read. The first, allergy/empty.txt: the file has no bytes" in printed
+    recipe, said = proposed(capsys, "--from", "notes")
+    (source,) = recipe.data.sources
+    assert (source.path, source.text, source.label, recipe.data.max_characters) == ("notes", "text", "folder", 1000)
+    assert warned(said, "history/huge.txt alone gives") and warned(said, "not read: scan.tiff")
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["allergy", "history"]
+
+
+def test_folders_that_labels_cannot_be_told_from_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_notes(here)
+    assert run(["new", "clinic/section", "--from", "notes/allergy"]) == 1
+    assert "have the folder 'allergy': there is nothing to tell apart" in capsys.readouterr().err
+    assert run(["new", "clinic/section", "--from", "notes", "--out", "notes/recipe.yaml"]) == 3
+    assert "would lie among the documents" in capsys.readouterr().err
+    write(here, "notes/list.jsonl", rows(3))
+    assert run(["new", "clinic/section", "--from", "notes"]) == 1
+    assert "holds documents and tables (such as list.jsonl)" in capsys.readouterr().err
+    assert run(["new", "clinic/section", "--from", "none"]) == 1
+    assert "There is no file or folder none." in capsys.readouterr().err

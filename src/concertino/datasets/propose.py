@@ -12,7 +12,8 @@ from statistics import median
 import yaml
 from msgspec import Struct
 
-from concertino.datasets.survey import Facts, last
+from concertino.datasets.survey import Facts
+from concertino.datasets.table import PASSAGE, last
 from concertino.recipe import Data, Engine, Metric, PersonalData
 
 DEFAULT_FEWEST = Data(()).min_label_rows
@@ -104,6 +105,9 @@ def _data(path: str, text: str, label: str, facts: Facts) -> list[Line]:
             f"{rest} rows to train on, {rows}. The calibration part decides when to abstain; 100 rows are wanted.",
         ),
     ]
+    if facts.documents:
+        why = f"{facts.documents} documents are cut into passages that are read whole; those of one stay in one part."
+        lines.append(Line("data.max_characters", PASSAGE, why))
     if _fewest(facts) > DEFAULT_FEWEST:
         left_out = [label for label in facts.different if DEFAULT_FEWEST <= facts.different[label] < _fewest(facts)]
         why = f"{_named(left_out)} left out: with fewer rows the part to train on may have none. Find more, or rename."

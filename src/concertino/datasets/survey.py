@@ -1,74 +1,22 @@
-"""What is in a file of examples: its fields, which of them is the text and which the label, and facts of its rows."""
+"""What the rows of a file of examples are like, read by a text field and a label field."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-import msgspec
 from msgspec import Struct, field, structs
 
 from concertino.datasets import normalise
 from concertino.datasets.fields import Taken, take
 from concertino.datasets.personal import PersonalDataFinder
-from concertino.documents import Documents, Problem, Record, suffixes
+from concertino.datasets.table import Table, is_closed
 from concertino.errors import DataRefused
 from concertino.recipe import Source
 from concertino.template import FieldsProblem, inside
 
-MOST_ROWS = 50_000
-"""Rows that are looked at; a longer file is judged by its first ones."""
-_MOST_LABELS = 1_000
-_CLOSED_SHARE = 0.2
-"""Distinct values, as a share of rows, up to which a field is a closed set."""
 _SAMPLE = 500
 """Texts whose language is told and in which personal data is looked for."""
 _TELLING_LETTERS, _SURE = 20, 0.7
 """Letters of a text, and the probability, from which its language counts."""
-_LONGEST = 1_000_000
-_DEEPEST, _ITEMS = 6, 3
-"""How far fields are looked for inside of others, and in how many items of a list."""
-_TEXT_NAMES = ("text", "message", "question", "sentence", "body", "content", "input", "query", "prompt", "description")
-_LABEL_NAMES = ("label", "labels", "category", "class", "intent", "answer", "target", "output", "completion")
-
-
-class Column(Struct, frozen=True):
-    """One field over all rows."""
-
-    name: str
-    filled: int
-    """Rows in which it is there and not empty."""
-    distinct: int
-    words: float
-    """Mean words of a value."""
-    numeric: bool
-    example: str
-
-    @property
-    def described(self) -> str:
-        """The field as a person would tell it from the others."""
-        return f"{self.name} ({self.distinct} values, {self.words:.0f} words, such as {self.example[:40]!r})"
-
-
-class Table(Struct, frozen=True):
-    """A file as rows of fields."""
-
-    path: Path
-    rows: tuple[dict[str, Any], ...]
-    unreadable: int
-    because: str
-    """Why the first of the unreadable rows is one, and where; else empty."""
-    more: bool
-    """True where the file goes on beyond the rows that were looked at."""
-    columns: tuple[Column, ...]
-
-    def column(self, name: str) -> Column:
-        """Raises DataRefused for a field that the file does not have."""
-        found = next((column for column in self.columns if column.name == name), None)
-        if found is None:
-            known = ", ".join(column.name for column in self.columns)
-            raise DataRefused(f"{self.path} has no field {name!r}. Its fields: {known}.", param=name)
-        return found
 
 
 class Facts(Struct, frozen=True):
@@ -87,6 +35,8 @@ class Facts(Struct, frozen=True):
     """True where the answers are a closed set of labels."""
     labels: dict[str, int]
     """Label -> rows, the most frequent first; empty where the answers are free text."""
+    documents: int
+    """How many documents the rows are passages of; 0 for rows of a table."""
     different: dict[str, int]
     """Label -> different texts, those with contradictory labels not counted."""
     rename: dict[str, str]
@@ -103,121 +53,6 @@ class Facts(Struct, frozen=True):
     """ISO 639-1 code -> share of the texts that were looked at; empty where nothing told them."""
     personal: float = 0.0
     """Share of the texts that were looked at in which personal data was found."""
-
-
-def read_table(path: Path) -> Table:
-    """The rows of a file. Raises DataRefused for a file that is missing, has no rows, or is a document."""
-    try:
-        found = path.is_file()
-    except OSError as error:
-        raise DataRefused(f"{str(path)[:80]}... cannot be looked for: {error.strerror}.", param="from") from error
-    if not found:
-        raise DataRefused(f"There is no file {path}.", param="from")
-    suffix, known = path.suffix[1:].lower(), suffixes()
-    if suffix not in known:
-        raise DataRefused(
-            f"{path} is of no kind that can be read ({', '.join(known)}). Save it as CSV or JSON lines.", param="from"
-        )
-    with Documents(_LONGEST) as documents:
-        if documents.is_document(path):
-            raise DataRefused(
-                f"{path} is running text, which has no labels to learn. Put examples into a CSV or jsonl file, one a "
-                f"row, with a field for the text and one for its label. To let a specialist quote {path.name}, use "
-                "`concertino ingest`.",
-                param="from",
-            )
-        rows: list[dict[str, Any]] = []
-        unreadable, because, more = 0, "", False
-        for event in documents.read(path):
-            if isinstance(event, Record):
-                if len(rows) == MOST_ROWS:
-                    more = True
-                    break
-                rows.append(event.fields)
-            elif isinstance(event, Problem):
-                unreadable += 1
-                because = because or (f"line {event.place}: " if event.place else "") + event.because
-    if not rows:
-        raise DataRefused(f"{path} has no row that can be read ({because or 'it is empty'}).", param="from")
-    return Table(path, tuple(rows), unreadable, because, more, tuple(_columns(rows)))
-
-
-def _columns(rows: Iterable[Mapping[str, Any]]) -> Iterator[Column]:
-    values: dict[str, list[str]] = {}
-    for row in rows:
-        for name, value in _leaves(row):
-            shown = _shown(value)
-            if shown:
-                values.setdefault(name, []).append(shown)
-    for name, found in values.items():
-        counted = Counter(found)
-        words = sum(len(value.split()) * count for value, count in counted.items()) / len(found)
-        yield Column(name, len(found), len(counted), words, all(_number(value) for value in counted), found[0])
-
-
-def _leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """The fields of a row with the way to each, also those inside of others, as far as the first items of lists."""
-    inner: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict) and depth < _DEEPEST:
-        inner = value.items()
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value) and depth < _DEEPEST:
-        inner = enumerate(value[:_ITEMS])
-    elif name:
-        yield name, value
-    for key, item in inner:
-        yield from _leaves(item, f"{name}.{key}" if name else str(key), depth + 1)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "; ".join(value)
-    return "" if value is None else msgspec.json.encode(value).decode()
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def text_candidates(table: Table) -> list[Column]:
-    """Fields that could be the text, the likeliest first; one alone where it is clear."""
-    found = [
-        column
-        for column in table.columns
-        if not column.numeric and column.words >= 1.5 and column.distinct >= 0.3 * len(table.rows)
-    ]
-    named = [column for column in found if last(column.name).lower() in _TEXT_NAMES]
-    if len(named) == 1:
-        return named
-    return sorted(found, key=lambda column: -column.words)
-
-
-def label_candidates(table: Table, text: str) -> list[Column]:
-    """Fields that could be the label or the answer, the likeliest first; one alone where it is clear."""
-    others = [column for column in table.columns if column.name != text and column.filled >= 0.5 * len(table.rows)]
-    named = [column for column in others if last(column.name).lower() in _LABEL_NAMES]
-    if len(named) == 1:
-        return named
-    closed = [column for column in others if is_closed(column) and not (column.numeric and column.distinct > 20)]
-    if closed:
-        telling = [column for column in closed if column.distinct > 1] or closed
-        return sorted(telling, key=lambda column: (column.numeric, column.distinct))
-    return [column for column in others if column.words >= 1.5]
-
-
-def last(name: str) -> str:
-    """The name of a field without the way to it."""
-    return name.rpartition(".")[2]
-
-
-def is_closed(column: Column) -> bool:
-    """Whether a field's values come from a closed set."""
-    return column.distinct <= max(2, min(_MOST_LABELS, _CLOSED_SHARE * column.filled))
 
 
 def find_facts(table: Table, text: str, label: str) -> Facts:
@@ -281,6 +116,7 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         labels=dict(counts.most_common()),
         different={label: different[label] for label, _ in counts.most_common()},
         rename=rename,
+        documents=table.documents,
         several=sum(len(row.labels) > 1 for row in taken),
         never_alone=tuple(label for label in counts if label not in alone),
         tokens=(_at(lengths, 0.5), _at(lengths, 0.95), _at(lengths, 0.99)),
