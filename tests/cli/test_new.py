@@ -352,3 +352,19 @@ def test_folders_that_labels_cannot_be_told_from_are_refused(here: Path, capsys:
     assert "holds documents and tables (such as list.jsonl)" in capsys.readouterr().err
     assert run(["new", "clinic/section", "--from", "none"]) == 1
     assert "There is no file or folder none." in capsys.readouterr().err
+
+
+def test_of_conversations_the_users_turn_is_the_text_and_the_assistants_the_answer(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [
+        {"messages": [{"role": role, "content": said} for role, said in (("system", "Be brief."), ("user", text),
+         ("assistant", f"About {text} " + "and more " * (n % 7) * 9))]} for n, text in enumerate(sentences(120))
+    ]  # fmt: skip
+    write(here, "a.jsonl", made)
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert said["fields"] == {"text": "messages.1.content", "label": "messages.2.content"}
+    assert recipe.free_text and recipe.description == "Writes the answer for a message."
+    assert warned(said, "only those that are the row's word for word")
+    write(here, "b.jsonl", [{**each, "messages": each["messages"][1:]} for each in made])
+    assert proposed(capsys, "--from", "b.jsonl", "--yes")[1]["fields"]["text"] == "messages.0.content"

@@ -28,6 +28,8 @@ _SKEW = 3.0
 _SHOWN = 5
 _FEWEST_OF_A_LABEL = 5
 """Rows of a label below which the part to train on may well have none, which ends a build."""
+_LONG_ANSWER = 64
+"""Tokens of an answer beyond which hardly one is written word for word as it was."""
 _FEW_OF_A_LABEL = 10
 """Rows of a label below which some part is likely to have none."""
 
@@ -58,7 +60,9 @@ def propose(name: str, path: str, text: str, label: str, facts: Facts) -> Propos
 
 def _about(name: str, text: str, label: str, facts: Facts) -> list[Line]:
     lines = [Line("name", name, "")]
-    text, label = last(text), last(label)
+    field, text, label = label, last(text), last(label)
+    if text == label:  # of two messages of a conversation
+        text, label = "message", "answer"
     if facts.closed:
         lines += [
             Line(
@@ -83,7 +87,7 @@ def _about(name: str, text: str, label: str, facts: Facts) -> list[Line]:
             f"You are given a {text}. Answer with its {label} and nothing else.",
             "Trained and prompted models get this.",
         ),
-        Line("free_text", True, f"The field {label!r} is no closed set, so answers are written, not chosen."),
+        Line("free_text", True, f"The field {field!r} is no closed set, so answers are written, not chosen."),
         Line("max_tokens", room, f"Room for 99 % of the answers (about {facts.answer_tokens} tokens)."),
     ]
 
@@ -263,6 +267,12 @@ def _warnings(facts: Facts) -> list[str]:
             f"{facts.contradictory:.0%} of the rows have a text that stands with other labels elsewhere. Curation "
             "drops them all; datasheet.md shows examples. Settle who is right."
         )
+    if facts.answer_tokens > _LONG_ANSWER:
+        found.append(
+            f"Answers have up to about {facts.answer_tokens} tokens, and exact_match counts only those that are the "
+            "row's word for word. For values, shell commands or programs other metrics are under Metric in "
+            "docs/factory.md; for prose there is none, and to quote documents `concertino ingest` needs no training."
+        )
     if facts.unusable:
         found.append(f"{facts.unusable} of {facts.rows} rows lack the text or the label.")
     if facts.personal:
@@ -289,6 +299,8 @@ def _as_yaml(head: str, lines: tuple[Line, ...]) -> str:
     written[place:place] = [
         "  # Files with texts that the skill is not for let it tell its own from foreign ones, as in",
         "  # background: [other.jsonl#text]",
+        "  # Sets of your own by which models are judged, and which training must not see, go here, as in",
+        "  # decontaminate: [exam.jsonl#question]",
     ]
     return "\n".join(written) + "\n"
 

@@ -191,7 +191,7 @@ def text_candidates(table: Table) -> list[Column]:
     ]
     if table.documents:
         return [column for column in table.columns if column.name == TEXT]
-    named = [column for column in found if last(column.name).lower() in _TEXT_NAMES]
+    named = _said_by("user", table) or [column for column in found if last(column.name).lower() in _TEXT_NAMES]
     if len(named) == 1:
         return named
     return sorted(found, key=lambda column: -column.words)
@@ -202,7 +202,7 @@ def label_candidates(table: Table, text: str) -> list[Column]:
     others = [column for column in table.columns if column.name != text and column.filled >= 0.5 * len(table.rows)]
     if table.documents:
         return [column for column in others if column.name == FOLDER]
-    named = [column for column in others if last(column.name).lower() in _LABEL_NAMES]
+    named = _said_by("assistant", table) or [column for column in others if last(column.name).lower() in _LABEL_NAMES]
     if len(named) == 1:
         return named
     closed = [column for column in others if is_closed(column) and not (column.numeric and column.distinct > 20)]
@@ -210,6 +210,15 @@ def label_candidates(table: Table, text: str) -> list[Column]:
         telling = [column for column in closed if column.distinct > 1] or closed
         return sorted(telling, key=lambda column: (column.numeric, column.distinct))
     return [column for column in others if column.words >= 1.5]
+
+
+def _said_by(who: str, table: Table) -> list[Column]:
+    """The first `content` of a conversation that always stands beside the `role` of `who`; none where there is none."""
+    roles = (
+        each.name for each in table.columns if last(each.name) == "role" and (each.distinct, each.example) == (1, who)
+    )
+    beside = {name.removesuffix("role") + "content" for name in roles}
+    return [column for column in table.columns if column.name in beside][:1]
 
 
 def last(name: str) -> str:
