@@ -344,12 +344,14 @@ def _print(plan: Plan, report: "EvaluationReport", outcome: Outcome) -> None:
         for check in outcome.checks:
             output.print_text(as_line(check))
     failed = [check.name for check in outcome.checks if not check.passed]
+    promote = f"`concertino promote {plan.recipe_file} --run {plan.run} --dataset {plan.dataset}"
+    accepted = f" {promote} --accept REASON` lets it serve all the same." if failed == ["baselines"] else ""
     said = {
         "promoted": f"promoted as version {(outcome.version or '')[:12]}.",
         "serves already": f"serves already, as version {(outcome.version or '')[:12]}.",
-        "refused": f"not promoted, and what serves is unchanged: {', '.join(failed)} not met.",
-        "not asked": f"not promoted. `concertino promote {plan.recipe_file} --run {plan.run} "
-        f"--dataset {plan.dataset}` asks the gate.",
+        "refused": f"not promoted, and what serves is unchanged: {', '.join(failed)} not met.{accepted} "
+        "What helps is told under 'When the gate refuses' in docs/factory.md.",
+        "not asked": f"not promoted. {promote}` asks the gate.",
     }
     output.print_text(f"\n{plan.recipe.name}: {said[outcome.state]}")
     output.say(f"The report lies in {plan.run / 'evaluation'}: report.html, report.md, evaluation.json")
