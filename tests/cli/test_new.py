@@ -121,6 +121,8 @@ REFUSED = {
     ),
     "no rows": ("a.csv", "text,label\n", "no row that can be read"),
     "kind": ("a.xlsx", "x", "no kind that can be read"),
+    "a list": ("a.json", "[]", "Save it as CSV or JSON lines, as with `jq -c '.[]' a.json > a.jsonl`."),
+    "a list in lines": ("a.jsonl", '[{"text": "x", "label": "y"}]', "becomes a line for each by `jq -c '.[]'`"),
 }
 
 
@@ -368,3 +370,22 @@ def test_of_conversations_the_users_turn_is_the_text_and_the_assistants_the_answ
     assert warned(said, "only those that are the row's word for word")
     write(here, "b.jsonl", [{**each, "messages": each["messages"][1:]} for each in made])
     assert proposed(capsys, "--from", "b.jsonl", "--yes")[1]["fields"]["text"] == "messages.0.content"
+
+
+def test_a_first_line_that_is_a_row_is_told_and_names_of_fields_may_end_in_a_full_stop(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[tuple[str, ...]] = [(text + ".", "ab"[n % 2]) for n, text in enumerate(sentences(120))]
+    write_csv(here, "a.csv", lines)
+    recipe, said = proposed(capsys, "--from", "a.csv")
+    assert warned(said, "The first line has no names of fields but a row")
+    assert lines[0][0] in recipe.description
+    write_csv(here, "b.csv", [("Text Nr.", "label"), *lines])
+    assert not warned(proposed(capsys, "--from", "b.csv", "--yes")[1], "The first line")
+
+
+def test_why_values_are_no_labels_is_told_in_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(60, [f"l{n}" for n in range(20)]))
+    _, said = proposed(capsys, "--from", "a.jsonl")
+    (choice,) = (choice for choice in said["choices"] if choice["key"] == "free_text")
+    assert choice["why"].startswith("20 different values of 'label' in 60 rows are no closed set of labels")

@@ -87,7 +87,12 @@ def _about(name: str, text: str, label: str, facts: Facts) -> list[Line]:
             f"You are given a {text}. Answer with its {label} and nothing else.",
             "Trained and prompted models get this.",
         ),
-        Line("free_text", True, f"The field {field!r} is no closed set, so answers are written, not chosen."),
+        Line(
+            "free_text",
+            True,
+            f"{facts.values} different values of {field!r} in {facts.rows} rows are no closed set of labels: answers "
+            "are written, not chosen.",
+        ),
         Line("max_tokens", room, f"Room for 99 % of the answers (about {facts.answer_tokens} tokens)."),
     ]
 
@@ -230,6 +235,11 @@ def _judged(facts: Facts) -> list[Line]:
 
 def _warnings(facts: Facts) -> list[str]:
     found = []
+    if facts.header:
+        found.append(
+            "The first line has no names of fields but a row, as it seems, which is not read as one. Put a line with "
+            "names before it, as text,label."
+        )
     if facts.usable < FEW_ROWS:
         found.append(
             f"{facts.usable} different rows are few: with less than {FEW_ROWS} nothing can be shown, and the gate will "

@@ -15,6 +15,8 @@ from concertino.template import FieldsProblem, inside
 
 _SAMPLE = 500
 """Texts whose language is told and in which personal data is looked for."""
+_NAME_WORDS = 5
+"""Words beyond which what should be a field's name is a text."""
 _TELLING_LETTERS, _SURE = 20, 0.7
 """Letters of a text, and the probability, from which its language counts."""
 
@@ -35,6 +37,10 @@ class Facts(Struct, frozen=True):
     """True where the answers are a closed set of labels."""
     labels: dict[str, int]
     """Label -> rows, the most frequent first; empty where the answers are free text."""
+    values: int
+    """Different values of the label field."""
+    header: bool
+    """Whether the names of the fields look like a row themselves."""
     documents: int
     """How many documents the rows are passages of; 0 for rows of a table."""
     different: dict[str, int]
@@ -116,6 +122,8 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         labels=dict(counts.most_common()),
         different={label: different[label] for label, _ in counts.most_common()},
         rename=rename,
+        values=column.distinct,
+        header=label in counts or len(text.split()) > _NAME_WORDS,
         documents=table.documents,
         several=sum(len(row.labels) > 1 for row in taken),
         never_alone=tuple(label for label in counts if label not in alone),

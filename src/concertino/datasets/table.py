@@ -127,8 +127,10 @@ def _files(path: Path, documents: Documents, notes: list[str]) -> list[Path]:
         return files
     suffix, known = path.suffix[1:].lower(), suffixes()
     if suffix not in known:
+        how = f", as with `jq -c '.[]' {path} > {path.with_suffix('.jsonl')}`" if suffix == "json" else ""
         raise DataRefused(
-            f"{path} is of no kind that can be read ({', '.join(known)}). Save it as CSV or JSON lines.", param="from"
+            f"{path} is of no kind that can be read ({', '.join(known)}). Save it as CSV or JSON lines{how}.",
+            param="from",
         )
     if documents.is_document(path):
         raise DataRefused(
@@ -222,8 +224,9 @@ def _said_by(who: str, table: Table) -> list[Column]:
 
 
 def last(name: str) -> str:
-    """The name of a field without the way to it."""
-    return name.rpartition(".")[2]
+    """The name of a field without the way to it; one that is a sentence stays whole."""
+    end = name.rpartition(".")[2]
+    return end if end and " " not in name else name
 
 
 def is_closed(column: Column) -> bool:
