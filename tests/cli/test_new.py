@@ -389,3 +389,15 @@ def test_why_values_are_no_labels_is_told_in_numbers(here: Path, capsys: pytest.
     _, said = proposed(capsys, "--from", "a.jsonl")
     (choice,) = (choice for choice in said["choices"] if choice["key"] == "free_text")
     assert choice["why"].startswith("20 different values of 'label' in 60 rows are no closed set of labels")
+
+
+def test_texts_that_curation_would_drop_for_their_length_are_counted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = rows(120)
+    for row in made[:3]:
+        row["text"] *= 900
+    write(here, "a.jsonl", made)
+    assert warned(proposed(capsys, "--from", "a.jsonl")[1], "3 of 120 texts have more than 20,000 characters")
+    write(here, "b.jsonl", made[3:])
+    assert not warned(proposed(capsys, "--from", "b.jsonl", "--yes")[1], "20,000")

@@ -12,7 +12,7 @@ from statistics import median
 import yaml
 from msgspec import Struct
 
-from concertino.datasets.survey import Facts
+from concertino.datasets.survey import MOST_CHARACTERS, Facts
 from concertino.datasets.table import PASSAGE, last
 from concertino.recipe import Data, Engine, Metric, PersonalData
 
@@ -282,6 +282,11 @@ def _warnings(facts: Facts) -> list[str]:
             f"Answers have up to about {facts.answer_tokens} tokens, and exact_match counts only those that are the "
             "row's word for word. For values, shell commands or programs other metrics are under Metric in "
             "docs/factory.md; for prose there is none, and to quote documents `concertino ingest` needs no training."
+        )
+    if facts.too_long:
+        found.append(
+            f"{facts.too_long} of {facts.rows} texts have more than {MOST_CHARACTERS:,} characters, and curation drops "
+            "them. Set data.max_characters above the longest, or cut them by a template (docs/curation.md)."
         )
     if facts.unusable:
         found.append(f"{facts.unusable} of {facts.rows} rows lack the text or the label.")

@@ -10,11 +10,12 @@ from concertino.datasets.fields import Taken, take
 from concertino.datasets.personal import PersonalDataFinder
 from concertino.datasets.table import Table, is_closed
 from concertino.errors import DataRefused
-from concertino.recipe import Source
-from concertino.template import FieldsProblem, inside
+from concertino.recipe import Data, Source
+from concertino.template import FieldsProblem, clean, inside
 
 _SAMPLE = 500
 """Texts whose language is told and in which personal data is looked for."""
+MOST_CHARACTERS = Data(()).max_characters
 _NAME_WORDS = 5
 """Words beyond which what should be a field's name is a text."""
 _TELLING_LETTERS, _SURE = 20, 0.7
@@ -37,6 +38,8 @@ class Facts(Struct, frozen=True):
     """True where the answers are a closed set of labels."""
     labels: dict[str, int]
     """Label -> rows, the most frequent first; empty where the answers are free text."""
+    too_long: int
+    """Rows whose text curation drops for its length."""
     values: int
     """Different values of the label field."""
     header: bool
@@ -122,6 +125,7 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         labels=dict(counts.most_common()),
         different={label: different[label] for label, _ in counts.most_common()},
         rename=rename,
+        too_long=0 if table.documents else sum(len(clean(row.text)) > MOST_CHARACTERS for row in taken),
         values=column.distinct,
         header=label in counts or len(text.split()) > _NAME_WORDS,
         documents=table.documents,
