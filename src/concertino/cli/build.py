@@ -101,6 +101,11 @@ def build(
     plan = Plan(recipe, loaded, data_dir or recipe.parent, folder, config.load(), generalist, baselines, threads, force)
     measured_all = generalist and baselines
     _check_first(plan)
+    if measured_all if promote is None else promote:
+        from concertino.cli.promote import no_specialist_for
+
+        if homeless := no_specialist_for(plan.settings, loaded.name):
+            output.say(homeless)
     began = time.monotonic()
     try:
         report, outcome = _build(plan, measured_all if promote is None else promote)

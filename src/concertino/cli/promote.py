@@ -113,11 +113,24 @@ def as_line(check: "Check") -> str:
 
 def say_who_serves(settings: Settings, name: str) -> None:
     """Where the version that was just promoted begins to serve."""
-    specialist = name.split("/")[0]
-    if settings.card(specialist) is None:
-        output.say(f"This team has no specialist {specialist!r}, so nobody serves it yet: add one to concertino.yaml.")
+    if homeless := no_specialist_for(settings, name):
+        output.say(homeless)
         return
     from concertino.gateway.note import running_gateway
 
     running = running_gateway(settings)
     output.say(f"The gateway at {running.url} serves it in a moment." if running else "The next start serves it.")
+
+
+def no_specialist_for(settings: Settings, name: str) -> str:
+    """What is to be done where the team has no specialist of the skill's name; else empty."""
+    specialist = name.split("/")[0]
+    if settings.card(specialist) is not None:
+        return ""
+    team = [card.name for card in settings.specialists]
+    return (
+        f"This team has no specialist {specialist!r}, so nobody serves {name} until concertino.yaml has one under "
+        f"`specialists`, as {{name: {specialist}, description: ..., backend: ..., model: ...}}; what stands there "
+        f"takes the place of the built-in team. A skill of a specialist that there is ({', '.join(team)}) serves at "
+        "once."
+    )
