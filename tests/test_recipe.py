@@ -62,3 +62,18 @@ def test_a_key_that_is_used_is_part_of_the_digest(tmp_path: Path) -> None:
     assert small.steps_digest == before.steps_digest == before.training_digest
     exact = load(tmp_path, data={"sources": [sources]}, training={"engine": "causal", "precision": "fp32"})
     assert exact.training_digest != before.training_digest
+
+
+def test_licences_of_background_and_evaluation_sets_are_found_by_path_and_leave_digests_alone(tmp_path: Path) -> None:
+    data = {"sources": [{"path": "a.jsonl"}], "background": ["b/c.jsonl#q", "d"], "decontaminate": ["e/*.jsonl"]}
+    before = load(tmp_path, data=data, evaluation={})
+    after = load(
+        tmp_path,
+        evaluation={},
+        data=data | {"licences": {"b/c.jsonl": "MIT", "d": "CC0-1.0", "e/*.jsonl": "CC BY 4.0"}},
+    )
+    paths = ("b/c.jsonl#q", "b/c.jsonl", "d/x/y.txt", "e/f.jsonl", "a.jsonl", "dd/x.txt")
+    assert [after.data.licence_of(path) for path in paths] == ["MIT", "MIT", "CC0-1.0", "CC BY 4.0", "", ""]
+    assert (after.digest, after.data_digest) == (before.digest, before.data_digest)
+    with pytest.raises(RecipeInvalid, match=r"data.licences: 'a.jsonl' is no path of background or decontaminate"):
+        load(tmp_path, evaluation={}, data=data | {"licences": {"a.jsonl": "MIT"}})

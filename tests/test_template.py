@@ -23,6 +23,24 @@ def test_text_and_lists_stand_where_the_template_names_them() -> None:
     assert names("{text} {contexts} {text}") == ("text", "contexts")
 
 
+def test_fields_inside_of_others_are_named_by_the_way_to_them() -> None:
+    row = {"ticket": {"body": "Hello.", "a.b": {"c": "deep"}}, "turns": [{"text": "Hi."}, {"text": "Bye."}, {"by": 1}]}
+    assert fill(row, "{ticket.body} {turns.1.text}") == "Hello. Bye."
+    assert fill(row, "turns.text") == "Hi. Bye." and fill(row, "ticket.a.b.c") == "deep"
+    assert fill(row | {"ticket.body": "first"}, "ticket.body") == "first"
+    assert take(row, Source("a", "ticket.body", "turns.0.text", group="ticket.a.b.c"), False).labels == ("Hi.",)
+    for name in ("ticket.none", "turns.7.text", "turns.none", "ticket.body.more", "none.body", "turns.9"):
+        with pytest.raises(FieldsProblem, match="is missing; there is ticket, turns"):
+            fill(row, name)
+    with pytest.raises(FieldsProblem, match=r"name one inside of it, as ticket\.body"):
+        fill(row, "ticket")
+
+
+def test_a_row_with_a_field_inside_of_another_is_not_taken_for_one_with_the_whole_text() -> None:
+    assert text_of({"ticket": {"body": "mine"}, "text": "other"}, "ticket.body") == "mine"
+    assert text_of({"text": "whole"}, "ticket.body") == "whole"
+
+
 def test_a_table_is_a_row_a_line_without_its_empty_rows_and_columns() -> None:
     assert fill({"table": TABLE}, "{table}") == "|2019|2018\nSales|$ 1,452.4|56.7\nCost||3"
 

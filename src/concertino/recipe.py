@@ -6,6 +6,7 @@ the top of the file says what the skill is. Unknown keys are refused, with the n
 
 import re
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -79,11 +80,11 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     """Read by its suffix: jsonl, csv, tsv, txt, md, html, pdf, docx."""
     text: str = "text"
-    """A field of the row, or a template of fields such as `{text}\\n{contexts}`; a list is joined with spaces, and a
-    table (a list of lists) is written a row a line."""
+    """A field of the row, or a template of fields such as `{text}\\n{contexts}`; `ticket.body` is a field inside of
+    another; a list is joined with spaces, and a table (a list of lists) is written a row a line."""
     label: str = ""
     """The field with the label, or with the list of labels, or with the answer, or a template of the one label or
-    answer; empty for rows without one."""
+    answer; `folder` is the name of the folder that a document lies in; empty for rows without one."""
     rename: dict[str, str] = {}
     """Label in the file -> label of the skill, for files whose names are not those wanted; others stay."""
     tests: str = ""
@@ -134,6 +135,15 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     """Labels with fewer rows are dropped and reported."""
     background: tuple[str, ...] = ()
     """Texts that the skill is not for, relative to the data folder: what out-of-scope detection learns from."""
+    licences: dict[str, str] = {}
+    """Path of `background` or `decontaminate`, without its field -> licence, for data sheet and model card. Digests
+    leave it out, as it changes nothing that is made."""
+
+    def licence_of(self, path: str) -> str:
+        """Of a file of background texts or an evaluation set, by its path, which may end in `#field`; else empty."""
+        file = path.partition("#")[0]
+        given = self.licences.items()
+        return next((licence for at, licence in given if file.startswith(f"{at}/") or fnmatchcase(file, at)), "")
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
@@ -276,6 +286,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def digest(self) -> str:
         """SHA-256 of the recipe's content, whatever its file looks like."""
         content = msgspec.to_builtins(self)
+        del content["data"]["licences"]
         if not self.calculate:
             del content["calculate"]  # recipes of before this key keep their digests
         return digest_of(content)
@@ -283,7 +294,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def data_digest(self) -> str:
         """SHA-256 of what a dataset depends on: curating again is due when it changes."""
-        return digest_of(self.name, self.labels, self.free_text, self.data)
+        data = msgspec.to_builtins(self.data)
+        del data["licences"]
+        return digest_of(self.name, self.labels, self.free_text, data)
 
     @property
     def training_digest(self) -> str:

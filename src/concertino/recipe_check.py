@@ -55,6 +55,12 @@ def _check_data(recipe: Recipe, refuse: Refuse) -> None:
             refuse(f"data.split.{name}", f"{share} is not a share between 0 and 1.")
     if split.dev + split.calibration + split.test >= 1:
         refuse("data.split", "dev, calibration and test together leave nothing to train on.")
+    entries = {entry.partition("#")[0] for entry in (*data.background, *data.decontaminate)}
+    for path in data.licences:
+        if path not in entries:
+            refuse(
+                "data.licences", f"{path!r} is no path of background or decontaminate; a source has its own licence."
+            )
     if not 0 < data.near_duplicate <= 1:
         refuse("data.near_duplicate", f"{data.near_duplicate} is no similarity: more than 0, at most 1, which is off.")
     if data.max_characters < 1:

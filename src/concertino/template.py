@@ -6,9 +6,11 @@ A template is the name of a field, or text in which `{field}` stands for a field
     {paragraphs:about text 'thousands millions' 500}
     {text}
 
-A field's name may have any signs but braces and a colon. A field may hold text, a list of texts (joined with blanks),
-or a table: a list of rows, each a list of cells. A table is written a row a line, its cells between bars, without rows
-and columns that are empty. What may follow the name:
+A field's name may have any signs but braces and a colon. `ticket.body` is the field `body` inside of `ticket`,
+`turns.0.text` the field `text` of the first item of a list, `turns.text` that of all its items; a field that is really
+called so comes first. A field may hold text, a list of texts (joined with blanks), or a table: a list of rows, each a
+list of cells. A table is written a row a line, its cells between bars, without rows and columns that are empty. What
+may follow the name:
 
     :about OTHER N            the table's rows, or the text's sentences, that share most words with the field OTHER, in
                               their order, as many as N characters hold; a table keeps its header
@@ -57,8 +59,8 @@ def text_of(row: Mapping[str, Any], template: str) -> str:
     A row with no field of the template but `text` holds the whole text there, already in the template's form, and it
     is taken as it stands. Raises FieldsProblem where a field is missing or of a wrong kind.
     """
-    others = {name for name in names(template) if name != TEXT}
-    if not others & row.keys() and isinstance(row.get(TEXT), str):
+    others = [name for name in names(template) if name != TEXT]
+    if isinstance(row.get(TEXT), str) and all(inside(row, name) is None for name in others):
         return str(row[TEXT])
     return clean(fill(row, template))
 
@@ -106,7 +108,7 @@ def _formatted(row: Mapping[str, Any], name: str, how: str) -> str:
         question = f"{string_in(row, about[1])} {about[2] or ''}"
         return _about(row, name, question, int(about[3]))
     if by := _BY.fullmatch(how):
-        return _derived(value_in(row, name), row.get(by[1])) or _listed(row, name)
+        return _derived(value_in(row, name), inside(row, by[1])) or _listed(row, name)
     return _listed(row, name) if how == _LIST else string_in(row, name)
 
 
@@ -134,9 +136,26 @@ def _listed(row: Mapping[str, Any], name: str) -> str:
     return _BETWEEN.join(text for part in parts if (text := " ".join(str(part).split())))
 
 
+def inside(value: Any, name: str) -> Any:
+    """What a field, or the way to one, names in a row; None where there is nothing."""
+    if isinstance(value, Mapping):
+        if name in value:
+            return value[name]
+        ways = (dot.start() for dot in re.finditer(r"\.", name) if name[: dot.start()] in value)
+        found = (inside(value[name[:dot]], name[dot + 1 :]) for dot in ways)
+        return next((each for each in found if each is not None), None)
+    if not isinstance(value, list):
+        return None
+    first, dot, rest = name.partition(".")
+    if first.isdecimal():
+        item = value[int(first)] if int(first) < len(value) else None
+        return inside(item, rest) if dot else item
+    return [item for each in value if (item := inside(each, name)) is not None] or None
+
+
 def value_in(row: Mapping[str, Any], name: str) -> Any:
     """A field's value. Raises FieldsProblem where it is missing or null."""
-    value = row.get(name)
+    value = inside(row, name)
     if value is None and name in row:
         raise FieldsProblem("field missing", f"field {name!r} is null")
     if value is None:
@@ -154,7 +173,10 @@ def string_in(row: Mapping[str, Any], name: str) -> str:
             return " ".join(value)
         if _is_table(value):
             return "\n".join("|".join(row).rstrip("|") for row in _cells(value, name))
-    raise FieldsProblem("field not text", f"field {name!r} is {type(value).__name__}, not text, nor a list or a table")
+    because = f"field {name!r} is {type(value).__name__}, not text, nor a list or a table"
+    if isinstance(value, Mapping) and value:
+        because += f"; name one inside of it, as {name}.{next(iter(value))}"
+    raise FieldsProblem("field not text", because)
 
 
 def _is_table(value: Any) -> bool:

@@ -7,19 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 import yaml
 
-from concertino.cli import run
-from concertino.evaluation.results import REPORT, Comparison, Kind, read_report
+from concertino.cli import build, run
+from concertino.config import Settings
+from concertino.evaluation.results import REPORT, Comparison, EvaluationReport, Kind, read_report
 from concertino.models import Manifest, Store
 from concertino.models.adapters import file_sha256
 from concertino.models.catalogue import USER_CATALOGUE
 from concertino.models.store import StoredFile
-from concertino.recipe import Metric
+from concertino.recipe import Metric, load_recipe
 from concertino.registry import Registry
+from concertino.registry.gate import Check
 from tests.datasets.making import write
 from tests.training.encoders import WORDS, tiny_encoder
 
@@ -225,3 +228,19 @@ def test_a_run_that_another_build_writes_is_not_set_aside(here: Path, capsys: py
         assert run([*ARGUMENTS, "--force"]) == 1
     assert "Another run is training into" in capsys.readouterr().err
     assert run_folder.exists() and not (here / "build/team/colour/run-old-1").exists()
+
+
+def test_where_only_the_baselines_are_missing_the_command_that_accepts_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("concertino.evaluation.report.markdown", lambda report: "the report")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    plan = build.Plan(Path("recipe.yaml"), recipe, tmp_path, Path("made"), Settings(), True, True, 1, False)
+    for failed in (("baselines",), ("gain", "baselines")):
+        checks = tuple(Check(name, name not in failed, "said") for name in ("gain", "baselines"))
+        build._print(plan, cast(EvaluationReport, None), build.Outcome("refused", None, checks))
+        said = capsys.readouterr().out
+        accepting = "`concertino promote recipe.yaml --run made/run --dataset made/dataset --accept REASON`"
+        assert (accepting in said) == (failed == ("baselines",))
+        assert "'When the gate refuses' in docs/factory.md" in said

@@ -29,6 +29,11 @@ def test_it_prints_the_steps_and_writes_below_datasets(here: Path, capsys: pytes
     assert open_dataset(here / "datasets" / "finance" / "intent").labels == ("a", "b")
 
 
+def test_paths_are_relative_to_the_recipe_where_no_data_folder_is_named(here: Path) -> None:
+    (here / "data" / "mine.yaml").write_bytes((here / "recipe.yaml").read_bytes())
+    assert run(["curate", "data/mine.yaml", "--out", "out"]) == 0
+
+
 def test_json_is_the_manifest_and_a_second_run_uses_what_is_there(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,7 +95,7 @@ def test_what_is_wrong_with_the_rows_is_told(here: Path, capsys: pytest.CaptureF
     write(here, "a.jsonl", again)
     _, said = proposed(capsys, "--from", "a.jsonl")
     assert warned(said, "40 different rows are few")
-    assert warned(said, "Seen once, and dropped by curation: single")
+    assert warned(said, "Seen once, copies and contradictions aside, and dropped by curation: single")
     assert warned(said, "of the rows repeat a text")
     assert warned(said, "stands with other labels elsewhere")
     assert warned(said, "1 of 123 rows lack")
@@ -121,6 +121,8 @@ REFUSED = {
     ),
     "no rows": ("a.csv", "text,label\n", "no row that can be read"),
     "kind": ("a.xlsx", "x", "no kind that can be read"),
+    "a list": ("a.json", "[]", "Save it as CSV or JSON lines, as with `jq -c '.[]' a.json > a.jsonl`."),
+    "a list in lines": ("a.jsonl", '[{"text": "x", "label": "y"}]', "becomes a line for each by `jq -c '.[]'`"),
 }
 
 
@@ -226,9 +228,9 @@ def test_labels_with_signs_that_end_lines_or_are_none_stay_in_their_comment(
 
 
 def test_why_no_row_can_be_used_is_told_by_the_first_of_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(here, "a.jsonl", [{"text": row["text"], "label": {"name": row["label"]}} for row in rows(60)])
+    write(here, "a.jsonl", [{"text": row["text"], "label": [[row["label"]]]} for row in rows(60)])
     assert run(["new", "team/skill", "--from", "a.jsonl"]) == 1
-    assert "field 'label' has dict, where labels are text" in capsys.readouterr().err
+    assert "field 'label' has list, where labels are text" in capsys.readouterr().err
 
 
 def test_a_field_with_a_brace_in_its_name_is_refused_in_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,3 +268,136 @@ def test_labels_with_few_rows_are_named(here: Path, capsys: pytest.CaptureFixtur
     _, said = proposed(capsys, "--from", "a.jsonl")
     assert warned(said, "Fewer than 10 rows: rare (9), rarer (2).")
     assert not warned(said, "enough")
+
+
+def test_labels_that_the_training_part_may_lack_are_left_out_and_the_reason_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [*["a", "b"] * 60, *["rare"] * 5, *["rarer"] * 2, "once"]
+    write(here, "a.jsonl", rows(len(labels), labels))
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    (choice,) = (choice for choice in said["choices"] if choice["key"] == "data.min_label_rows")
+    assert recipe.data.min_label_rows == 5 and choice["why"].startswith("rarer is left out: ")
+    assert recipe.description == "Which label fits a text, among 3."
+    write(here, "b.jsonl", rows(12, [*"aaabbbcccddd"]))
+    recipe, _ = proposed(capsys, "--from", "b.jsonl", "--yes")
+    assert recipe.data.min_label_rows == 2, "where all labels are that rare, none is left out"
+
+
+def test_labels_that_differ_only_in_case_or_blanks_become_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = rows(120, ["Loss of use", "cards"])
+    made[4] = made[0] | {"label": "loss  of Use"}  # the same text under another spelling contradicts nothing
+    made[8]["label"] = "LOSS OF USE"
+    write(here, "a.jsonl", made)
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert recipe.data.sources[0].rename == {"loss  of Use": "Loss of use", "LOSS OF USE": "Loss of use"}
+    assert said["facts"]["labels"] == {"Loss of use": 60, "cards": 60} and not said["facts"]["contradictory"]
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["Loss of use", "cards"]
+
+
+def test_fields_inside_of_others_are_found_and_become_a_recipe_that_can_be_curated(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [
+        {"ticket": {"id": n, "Channel": "web"}, "turns": [{"by": "customer", "Text": text}], "tags": ["ab"[n % 2]]}
+        for n, text in enumerate(sentences(120))
+    ]
+    made[5]["tags"] = ["a", "vip"]
+    write(here, "a.jsonl", made)
+    with (here / "a.jsonl").open("a") as file:
+        file.write('{"ticket": {"id"')
+    assert run(["new", "team/skill", "--from", "a.jsonl", "--out", "shown.yaml"]) == 0
+    assert "1 rows could not be read. The first, line 121: " in capsys.readouterr().out
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert said["fields"] == {"text": "turns.0.Text", "label": "tags"}
+    assert recipe.description == "Which tags fits a Text, among 2."
+    assert warned(said, "vip is only there beside others")
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["a", "b"]
+
+
+def write_notes(here: Path) -> None:
+    for n, text in enumerate(sentences(80)):
+        path = here / "notes" / ("allergy", "history")[n % 2] / f"{n}.{('txt', 'md', 'html')[n % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<p>{text}</p>" if path.suffix == ".html" else text)
+
+
+def test_a_folder_of_documents_becomes_a_recipe_whose_labels_are_its_folders(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_notes(here)
+    (here / "notes" / "allergy" / "empty.txt").write_bytes(b"")
+    (here / "notes" / "allergy" / "scan.tiff").write_bytes(b"x")
+    (here / "notes" / "history" / "huge.txt").write_text("\n\n".join(f"{text} again." * 9 for text in sentences(80)))
+    assert run(["new", "clinic/section", "--from", "notes", "--out", "shown.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert " passages of 81 documents, " in printed
+    assert "1 documents could not be read. The first, allergy/empty.txt: the file has no bytes" in printed
+    recipe, said = proposed(capsys, "--from", "notes")
+    (source,) = recipe.data.sources
+    assert (source.path, source.text, source.label, recipe.data.max_characters) == ("notes", "text", "folder", 1000)
+    assert warned(said, "history/huge.txt alone gives") and warned(said, "not read: scan.tiff")
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["labels"]) == ["allergy", "history"]
+
+
+def test_folders_that_labels_cannot_be_told_from_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_notes(here)
+    assert run(["new", "clinic/section", "--from", "notes/allergy"]) == 1
+    assert "have the folder 'allergy': there is nothing to tell apart" in capsys.readouterr().err
+    assert run(["new", "clinic/section", "--from", "notes", "--out", "notes/recipe.yaml"]) == 3
+    assert "would lie among the documents" in capsys.readouterr().err
+    write(here, "notes/list.jsonl", rows(3))
+    assert run(["new", "clinic/section", "--from", "notes"]) == 1
+    assert "holds documents and tables (such as list.jsonl)" in capsys.readouterr().err
+    assert run(["new", "clinic/section", "--from", "none"]) == 1
+    assert "There is no file or folder none." in capsys.readouterr().err
+
+
+def test_of_conversations_the_users_turn_is_the_text_and_the_assistants_the_answer(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [
+        {"messages": [{"role": role, "content": said} for role, said in (("system", "Be brief."), ("user", text),
+         ("assistant", f"About {text} " + "and more " * (n % 7) * 9))]} for n, text in enumerate(sentences(120))
+    ]  # fmt: skip
+    write(here, "a.jsonl", made)
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert said["fields"] == {"text": "messages.1.content", "label": "messages.2.content"}
+    assert recipe.free_text and recipe.description == "Writes the answer for a message."
+    assert warned(said, "only those that are the row's word for word")
+    write(here, "b.jsonl", [{**each, "messages": each["messages"][1:]} for each in made])
+    assert proposed(capsys, "--from", "b.jsonl", "--yes")[1]["fields"]["text"] == "messages.0.content"
+
+
+def test_a_first_line_that_is_a_row_is_told_and_names_of_fields_may_end_in_a_full_stop(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[tuple[str, ...]] = [(text + ".", "ab"[n % 2]) for n, text in enumerate(sentences(120))]
+    write_csv(here, "a.csv", lines)
+    recipe, said = proposed(capsys, "--from", "a.csv")
+    assert warned(said, "The first line has no names of fields but a row")
+    assert lines[0][0] in recipe.description
+    write_csv(here, "b.csv", [("Text Nr.", "label"), *lines])
+    assert not warned(proposed(capsys, "--from", "b.csv", "--yes")[1], "The first line")
+
+
+def test_why_values_are_no_labels_is_told_in_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(60, [f"l{n}" for n in range(20)]))
+    _, said = proposed(capsys, "--from", "a.jsonl")
+    (choice,) = (choice for choice in said["choices"] if choice["key"] == "free_text")
+    assert choice["why"].startswith("20 different values of 'label' in 60 rows are no closed set of labels")
+
+
+def test_texts_that_curation_would_drop_for_their_length_are_counted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = rows(120)
+    for row in made[:3]:
+        row["text"] *= 900
+    write(here, "a.jsonl", made)
+    assert warned(proposed(capsys, "--from", "a.jsonl")[1], "3 of 120 texts have more than 20,000 characters")
+    write(here, "b.jsonl", made[3:])
+    assert not warned(proposed(capsys, "--from", "b.jsonl", "--yes")[1], "20,000")

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from msgspec import structs
 
+from concertino.cli.places import dataset_and_run
+from concertino.cli.promote import no_specialist_for
 from concertino.cli.promotion import incumbent
 from concertino.config import load
 from concertino.datasets.folder import Row
@@ -186,6 +188,27 @@ def test_ship_writes_a_version_folder_and_leaves_the_registry(concertino: Comman
         assert concertino(*finished.arguments, "--ship", str(target)).returncode == 0
     assert read_version(target / NAME).name == NAME
     assert not (concertino.home / "registry").exists()
+
+
+def test_what_build_made_is_found_where_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, built = (Path("datasets") / NAME, Path("runs") / NAME), Path("build") / NAME
+    assert dataset_and_run(NAME, None, None) == own
+    built.mkdir(parents=True)
+    assert dataset_and_run(NAME, None, None) == (built / "dataset", built / "run")
+    assert dataset_and_run(NAME, Path("mine"), None) == (Path("mine"), own[1])
+    own[1].mkdir(parents=True)
+    assert dataset_and_run(NAME, None, None) == own
+
+
+def test_a_skill_that_no_specialist_of_the_team_would_serve_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = no_specialist_for(load(), "bank/tickets")
+    assert "no specialist 'bank'" in said and "{name: bank, description: ..., backend: ..., model: ...}" in said
+    assert "(general, code, legal, finance, medical) serves at once" in said
+    assert not no_specialist_for(load(), "legal/tickets")
 
 
 def test_a_run_that_was_not_evaluated_is_refused_by_name(concertino: Command, finished: Finished) -> None:

@@ -83,3 +83,11 @@ def test_a_data_folder_whose_name_is_no_utf8_can_be_read(tmp_path: Path) -> None
     (folder / "b.html").write_text("<html><body><p>Hello dear world, how are you today.</p></body></html>")
     curation.curate(recipe(JSONL, background=["b.html"]), folder, tmp_path / "out", print)
     assert len(list(open_dataset(tmp_path / "out").rows("background"))) == 1
+
+
+def test_licences_of_other_files_are_in_the_data_sheet(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", rows(60))
+    write(tmp_path, "b.jsonl", [{"text": f"something else entirely, number {n}"} for n in range(9)])
+    made = curate(tmp_path, recipe(JSONL, background=["b.jsonl#text"], licences={"b.jsonl": "CC BY 4.0"}))
+    (line,) = (line for line in made.sheet.splitlines() if line.startswith("| b.jsonl#text"))
+    assert "| CC BY 4.0 | background texts |" in line

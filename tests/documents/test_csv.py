@@ -86,7 +86,7 @@ def test_lines_may_end_as_on_old_macs(tmp_path: Path, encoding: str) -> None:
 
 def test_text_files_may_end_their_lines_so_too(tmp_path: Path) -> None:
     records, _ = read(tmp_path / "a.txt", "First.\r\rSecond." + " It is long." * 45)
-    assert records[0].fields["text"] == "First."
+    assert records[0].fields["text"].startswith("First.\n\nSecond. It is long.")
 
 
 def test_tsv_is_csv_with_tabs(tmp_path: Path) -> None:

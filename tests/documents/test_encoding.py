@@ -61,3 +61,11 @@ def test_signs_beside_words_are_still_western(tmp_path: Path, text: str) -> None
     (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
     found, (encoding,) = text_of(tmp_path / "a.txt")
     assert found == text and not encoding.bad_bytes
+
+
+def test_lines_of_ascii_do_not_make_a_file_of_mixed_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text;label\nZürich;a\nBern;b\n".encode("cp1252"))
+    with Documents(100) as documents:
+        *_, report = documents.read(path)
+    assert report == Encoding({"latin-1": 3})

@@ -93,6 +93,16 @@ def test_text_is_cut_between_paragraphs_into_passages_no_longer_than_asked(tmp_p
     assert [record.place for record in records] == [str(n) for n in range(1, len(records) + 1)]
 
 
+def test_a_heading_stays_with_a_paragraph_that_is_longer_than_a_passage(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("# Visit\n\n" + "A sentence of a long paragraph. " * 9)
+    records, _ = read(path, longest=100)
+    texts = [record.fields["text"] for record in records]
+    assert texts[0] == "# Visit\n\nA sentence of a long paragraph. A sentence of a long paragraph."
+    assert all(len(text) <= 100 for text in texts)
+    assert " ".join(texts) == "# Visit\n\n" + ("A sentence of a long paragraph. " * 9).strip()
+
+
 def test_a_markdown_heading_begins_a_paragraph(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_text("# One\ntext\n## Two\ntext\n")

@@ -16,6 +16,8 @@ from concertino.registry.version import SourceFile
 from tests.registry.runs import Finished
 from tests.registry.versions import version
 
+SHIPPED = Path(__file__).parents[2] / "src/concertino/shipped"
+
 
 def card(folder: Path, *sources: SourceFile, base: str = "all-MiniLM-L6-v2") -> tuple[dict[str, Any], str]:
     """Front matter and text of a card whose version was made of `sources`."""
@@ -83,3 +85,11 @@ def test_a_base_of_an_unknown_repository_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump({"models": [own]}), "utf-8")
     front, _ = card(tmp_path, base="ours")
     assert not {"base_model", "base_model_relation"} & front.keys()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SHIPPED.glob("*/*/MODEL_CARD.md")), ids=lambda path: "/".join(path.parts[-3:-1])
+)
+def test_cards_of_the_package_tell_the_licence_of_all_their_data(path: Path) -> None:
+    _, _, data = path.read_text("utf-8").partition("## Data")
+    assert data and "not stated" not in data.partition("## ")[0]

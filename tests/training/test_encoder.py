@@ -21,7 +21,7 @@ from concertino.backends.encoder import EncoderBackend
 from concertino.backends.encoder.session import SHIPPED_GRAPH, SHIPPED_SHAPE, EncoderFiles
 from concertino.config import SkillCard
 from concertino.datasets.folder import Dataset, DatasetManifest, Part, Row, open_dataset, write_manifest, write_rows
-from concertino.errors import ConcertinoError, ConfigurationError, TrainingRefused
+from concertino.errors import ConcertinoError, ConfigurationError, DataRefused, TrainingRefused
 from concertino.models.adapters import file_sha256, read_adapter
 from concertino.models.store import Store
 from concertino.recipe import Data, Recipe, Source, Training
@@ -245,13 +245,13 @@ def test_data_that_would_teach_nothing_is_refused(tmp_path: Path, base: EncoderF
     from concertino.training.encoder import train
 
     alike = [Row(str(n), f"{WORDS[n]} red", ("red",)) for n in range(5)]
-    with pytest.raises(TrainingRefused, match="at least two labels"):
+    with pytest.raises(DataRefused, match="nothing to tell apart"):
         train(recipe(), dataset(tmp_path / "one", {"train": alike}), base, tmp_path / "run")
     bare = [Row("1", "red"), Row("2", "blue", ("blue",)), Row("3", "red", ("red",))]
-    with pytest.raises(TrainingRefused, match="1 of 3 training rows have no label"):
+    with pytest.raises(DataRefused, match="1 of 3 train rows have no label"):
         train(recipe(), dataset(tmp_path / "bare", {"train": bare}), base, tmp_path / "run")
     unseen = [*alike, Row("6", "blue", ("blue",))]
-    with pytest.raises(TrainingRefused, match="no training row, for example 'green'"):
+    with pytest.raises(DataRefused, match=r"no training row: 'green' \(1 rows elsewhere\)"):
         train(
             recipe(),
             dataset(tmp_path / "unseen", {"train": unseen, "dev": [Row("7", "x", ("green",))]}),

@@ -101,6 +101,11 @@ def build(
     plan = Plan(recipe, loaded, data_dir or recipe.parent, folder, config.load(), generalist, baselines, threads, force)
     measured_all = generalist and baselines
     _check_first(plan)
+    if measured_all if promote is None else promote:
+        from concertino.cli.promote import no_specialist_for
+
+        if homeless := no_specialist_for(plan.settings, loaded.name):
+            output.say(homeless)
     began = time.monotonic()
     try:
         report, outcome = _build(plan, measured_all if promote is None else promote)
@@ -344,12 +349,14 @@ def _print(plan: Plan, report: "EvaluationReport", outcome: Outcome) -> None:
         for check in outcome.checks:
             output.print_text(as_line(check))
     failed = [check.name for check in outcome.checks if not check.passed]
+    promote = f"`concertino promote {plan.recipe_file} --run {plan.run} --dataset {plan.dataset}"
+    accepted = f" {promote} --accept REASON` lets it serve all the same." if failed == ["baselines"] else ""
     said = {
         "promoted": f"promoted as version {(outcome.version or '')[:12]}.",
         "serves already": f"serves already, as version {(outcome.version or '')[:12]}.",
-        "refused": f"not promoted, and what serves is unchanged: {', '.join(failed)} not met.",
-        "not asked": f"not promoted. `concertino promote {plan.recipe_file} --run {plan.run} "
-        f"--dataset {plan.dataset}` asks the gate.",
+        "refused": f"not promoted, and what serves is unchanged: {', '.join(failed)} not met.{accepted} "
+        "What helps is told under 'When the gate refuses' in docs/factory.md.",
+        "not asked": f"not promoted. {promote}` asks the gate.",
     }
     output.print_text(f"\n{plan.recipe.name}: {said[outcome.state]}")
     output.say(f"The report lies in {plan.run / 'evaluation'}: report.html, report.md, evaluation.json")

@@ -28,11 +28,13 @@ _CHARACTERS = 600
 def curate(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe of the skill, in YAML.")],
     data_dir: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            "--data-dir", envvar="CONCERTINO_DATA_DIR", help="Folder that the recipe's paths are relative to."
+            "--data-dir",
+            envvar="CONCERTINO_DATA_DIR",
+            help="Folder that the recipe's paths are relative to; default: the recipe's own.",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The dataset's folder; default: datasets/SPECIALIST/SKILL.")
     ] = None,
@@ -50,7 +52,7 @@ def curate(
     \b
     Examples:
       concertino curate recipes/finance/banking-intent.yaml --data-dir data
-      concertino curate recipe.yaml --data-dir data --out /tmp/try --force
+      concertino curate recipe.yaml --out /tmp/try --force
     """
     from concertino.datasets.tally import read_counts
     from concertino.recipe import load_recipe
@@ -58,7 +60,7 @@ def curate(
     loaded = load_recipe(recipe)
     folder = out or Path("datasets") / loaded.specialist / loaded.skill
     try:
-        manifest = curated(loaded, data_dir, folder, force=force, paraphrases=paraphrases)
+        manifest = curated(loaded, data_dir or recipe.parent, folder, force=force, paraphrases=paraphrases)
     except KeyboardInterrupt:
         output.say("Interrupted. No dataset was written; the same command begins anew.")
         raise typer.Exit(output.INTERRUPTED) from None

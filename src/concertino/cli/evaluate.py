@@ -24,7 +24,8 @@ def evaluate(
         Path | None, typer.Option("--dataset", help="Folder that `concertino curate` wrote; default: datasets/NAME.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Folder that `concertino train` wrote; default: runs/NAME.")
+        Path | None,
+        typer.Option("--run", help="Folder that `train` wrote; default: runs/NAME, or what `build` made."),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows at most, drawn by a hash; 0: all.")] = 0,
     base: Annotated[
@@ -60,12 +61,13 @@ def evaluate(
       concertino evaluate recipes/legal/overruling.yaml --task tasks/overruling.yaml
       concertino evaluate recipes/code/python.yaml --base qwen2.5-coder-0.5b-instruct --base qwen2.5-coder-1.5b-instruct
     """
+    from concertino.cli.places import dataset_and_run
     from concertino.models import Store
     from concertino.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     settings = config.load(config_path)
-    folder = run or Path("runs") / loaded.name
+    data, folder = dataset_and_run(loaded.name, dataset, run)
     if part not in ("test", "dev"):
         raise typer.BadParameter(f"{part!r} must be test or dev.", param_hint="--part")
     if base and (run is not None or task is not None):
@@ -79,7 +81,7 @@ def evaluate(
     from concertino.evaluation.report import markdown
     from concertino.evaluation.results import suffix_beside
 
-    opened = open_dataset(dataset or Path("datasets") / loaded.name)
+    opened = open_dataset(data)
     if base:
         _measure_bases(loaded, opened, base, out or Path("bases") / loaded.name, settings, rows, part, as_json)
         return

@@ -13,14 +13,22 @@ from concertino.cli.session import JsonOption
 
 if TYPE_CHECKING:
     from concertino.datasets.propose import Proposal
-    from concertino.datasets.survey import Column, Facts, Table
+    from concertino.datasets.survey import Facts
+    from concertino.datasets.table import Column, Table
 
 _LABELS_SHOWN = 8
 
 
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, as SPECIALIST/SKILL.")],
-    source: Annotated[Path, typer.Option("--from", metavar="FILE", help="Examples, one a row: CSV or JSON lines.")],
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Examples, one a row, CSV or JSON lines; or a folder of documents, in a folder for each label.",
+        ),
+    ],
     text: Annotated[str, typer.Option("--text", metavar="FIELD", help="The field that is read.")] = "",
     label: Annotated[
         str, typer.Option("--label", metavar="FIELD", help="The field with the label, or with the answer.")
@@ -38,9 +46,11 @@ def new(
     Examples:
       concertino new support/team --from tickets.csv
       concertino new support/reply --from replies.jsonl --text question --label reply --out reply.yaml
+      concertino new clinic/section --from notes
     """
     from concertino.datasets.propose import propose
-    from concertino.datasets.survey import find_facts, label_candidates, read_table, text_candidates
+    from concertino.datasets.survey import find_facts
+    from concertino.datasets.table import label_candidates, read_table, text_candidates
     from concertino.errors import RecipeInvalid
     from concertino.recipe import SKILL_NAME
 
@@ -53,6 +63,7 @@ def new(
     _check_out(out, source)
     with output.Spinner(f"Reading {source}"):
         table = read_table(source)
+    _check_outside(out, source)
     text = text or _choose("text", text_candidates(table), table, as_json)
     table.column(text)
     label = label or _choose("label", label_candidates(table, text), table, as_json)
@@ -68,7 +79,7 @@ def new(
     if as_json:
         fields = {"text": text, "label": label}
         lines = [{"key": line.key, "value": line.value, "why": line.why} for line in proposal.lines]
-        rest = {"facts": facts, "choices": lines, "warnings": proposal.warnings, "next": command}
+        rest = {"facts": facts, "choices": lines, "warnings": [*table.notes, *proposal.warnings], "next": command}
         output.print_json({"name": name, "recipe": str(out), "fields": fields, **rest})
         return
     _print(table, facts, proposal, text, label)
@@ -109,6 +120,18 @@ def _check_out(out: Path, source: Path) -> None:
     raise RecipeInvalid(what, param="out")
 
 
+def _check_outside(out: Path, source: Path) -> None:
+    """Raises RecipeInvalid where the recipe would lie in the folder of documents."""
+    from concertino.errors import RecipeInvalid
+
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise RecipeInvalid(
+            f"{out} would lie among the documents, and what is built beside it would be read as some. Name a file "
+            f"outside of {source} with --out, as {source.resolve().parent / 'recipe.yaml'}.",
+            param="out",
+        )
+
+
 def _cut(path: Path) -> str:
     return f"{str(path)[:80]}..." if len(str(path)) > 80 else str(path)
 
@@ -139,9 +162,8 @@ def _write(out: Path, proposal: "Proposal", yes: bool, as_json: bool) -> None:
 
 def _print(table: "Table", facts: "Facts", proposal: "Proposal", text: str, label: str) -> None:
     cut = " (the first; the file goes on)" if table.more else ""
-    output.print_text(
-        f"{table.path}: {facts.rows} rows{cut}, {facts.usable} different. Text {text!r}, label {label!r}."
-    )
+    of = f" passages of {facts.documents} documents" if facts.documents else " rows"
+    output.print_text(f"{table.path}: {facts.rows}{of}{cut}, {facts.usable} different. Text {text!r}, label {label!r}.")
     if facts.closed:
         shown = ", ".join(f"{name} {rows}" for name, rows in list(facts.labels.items())[:_LABELS_SHOWN])
         more = f", and {len(facts.labels) - _LABELS_SHOWN} more" if len(facts.labels) > _LABELS_SHOWN else ""
@@ -149,7 +171,10 @@ def _print(table: "Table", facts: "Facts", proposal: "Proposal", text: str, labe
     middle, most, _ = facts.tokens
     output.print_text(f"A text has about {middle} tokens, 95 % have at most {most}.")
     if table.unreadable:
-        output.print_text(f"{table.unreadable} rows could not be read.")
+        what = "documents" if table.documents else "rows"
+        output.print_text(f"{table.unreadable} {what} could not be read. The first, {table.because}")
+    for note in table.notes:
+        output.print_text(note)
     output.print_text("")
     rows = [(line.key, _short(line.value), line.why) for line in proposal.lines if line.why]
     output.print_table(("key", "choice", "why"), rows)

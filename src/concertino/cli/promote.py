@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 def promote(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe of the skill.")],
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="RUN", help="Run folder, trained and evaluated; default: runs/NAME.")
+        Path | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Run folder, trained and evaluated; default: runs/NAME, or what `build` made."
+        ),
     ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", metavar="DATASET", help="The dataset of the run; default: datasets/NAME."),
+        typer.Option("--dataset", metavar="DATASET", help="Its dataset; default: datasets/NAME, or what `build` made."),
     ] = None,
     accept: Annotated[
         str,
@@ -50,6 +53,7 @@ def promote(
       concertino promote recipes/finance/sentiment.yaml --dry-run
       concertino promote recipes/finance/sentiment.yaml --run runs/sentiment-2 --dataset datasets/finance/sentiment
     """
+    from concertino.cli.places import dataset_and_run
     from concertino.cli.promotion import gather
     from concertino.recipe import load_recipe
     from concertino.registry import Registry
@@ -59,10 +63,9 @@ def promote(
     name = load_recipe(recipe).name
     registry = Registry(settings.home_path)
     seen = registry.state()
+    data, folder = dataset_and_run(name, dataset, run)
     with output.Spinner(f"Examining {name}"):
-        evidence, candidate = gather(
-            recipe, run or Path("runs") / name, dataset or Path("datasets") / name, settings.home_path, accept, settings
-        )
+        evidence, candidate = gather(recipe, folder, data, settings.home_path, accept, settings)
         checks = judge(evidence)
     if not as_json:
         for check in checks:
@@ -110,11 +113,24 @@ def as_line(check: "Check") -> str:
 
 def say_who_serves(settings: Settings, name: str) -> None:
     """Where the version that was just promoted begins to serve."""
-    specialist = name.split("/")[0]
-    if settings.card(specialist) is None:
-        output.say(f"This team has no specialist {specialist!r}, so nobody serves it yet: add one to concertino.yaml.")
+    if homeless := no_specialist_for(settings, name):
+        output.say(homeless)
         return
     from concertino.gateway.note import running_gateway
 
     running = running_gateway(settings)
     output.say(f"The gateway at {running.url} serves it in a moment." if running else "The next start serves it.")
+
+
+def no_specialist_for(settings: Settings, name: str) -> str:
+    """What is to be done where the team has no specialist of the skill's name; else empty."""
+    specialist = name.split("/")[0]
+    if settings.card(specialist) is not None:
+        return ""
+    team = [card.name for card in settings.specialists]
+    return (
+        f"This team has no specialist {specialist!r}, so nobody serves {name} until concertino.yaml has one under "
+        f"`specialists`, as {{name: {specialist}, description: ..., backend: ..., model: ...}}; what stands there "
+        f"takes the place of the built-in team. A skill of a specialist that there is ({', '.join(team)}) serves at "
+        "once."
+    )

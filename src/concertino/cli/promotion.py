@@ -74,7 +74,10 @@ def gather(
         incumbent=incumbent(recipe, run, report.specialist.name, serving(team, recipe.name), adapter),
         accepted=accepted,
     )
-    sources = tuple(SourceFile(file.path, file.sha256, file.licence, file.origin) for file in dataset.manifest.sources)
+    sources = tuple(
+        SourceFile(file.path, file.sha256, file.licence or recipe.data.licence_of(file.path), file.origin)
+        for file in dataset.manifest.sources
+    )
     return evidence, make_candidate(evidence, run, recipe_file, dataset_folder / DATASHEET, sources, base)
 
 

@@ -138,8 +138,11 @@ class _Run:
             parts[Part.BACKGROUND] = write_rows(self._folder / "background.jsonl", drawn.rows)
             contents.background, contents.background_personal = drawn.drawn, drawn.personal
             records |= drawn.records
-        infos = [*_infos(recipe, files, gathered), *_other_infos(sets, "evaluation set, kept clear of", records)]
-        infos += _other_infos(others, "background texts", records)
+        infos = [
+            *_infos(recipe, files, gathered),
+            *_other_infos(recipe, sets, "evaluation set, kept clear of", records),
+        ]
+        infos += _other_infos(recipe, others, "background texts", records)
         manifest = DatasetManifest(
             name=recipe.name,
             recipe_digest=recipe.data_digest,
@@ -304,6 +307,7 @@ def _infos(recipe: Recipe, files: Sequence[InputFile], gathered: Gathered) -> It
         yield SourceInfo(each.path, each.sha256, each.bytes, rows, source.licence, source.origin)
 
 
-def _other_infos(files: Sequence[InputFile], origin: str, rows: dict[str, int]) -> Iterator[SourceInfo]:
+def _other_infos(recipe: Recipe, files: Sequence[InputFile], origin: str, rows: dict[str, int]) -> Iterator[SourceInfo]:
     for each in files:
-        yield SourceInfo(each.path, each.sha256, each.bytes, rows[each.path], "", origin)
+        licence = recipe.data.licence_of(each.path)
+        yield SourceInfo(each.path, each.sha256, each.bytes, rows[each.path], licence, origin)

@@ -6,14 +6,17 @@ begin, and the evaluation says how far they carry.
 
 import math
 import textwrap
+from collections.abc import Sequence
 from statistics import median
 
 import yaml
 from msgspec import Struct
 
-from concertino.datasets.survey import Facts
-from concertino.recipe import Engine, Metric, PersonalData
+from concertino.datasets.survey import MOST_CHARACTERS, Facts
+from concertino.datasets.table import PASSAGE, last
+from concertino.recipe import Data, Engine, Metric, PersonalData
 
+DEFAULT_FEWEST = Data(()).min_label_rows
 FEW_ROWS = 100
 CALIBRATION_ROWS = 100
 """Below so many no useful threshold can be promised: 59 right answers of 59 are needed for 5 % at 95 %."""
@@ -23,6 +26,10 @@ _SLACK = 1.25
 _LARGEST_SHARE = 0.25
 _SKEW = 3.0
 _SHOWN = 5
+_FEWEST_OF_A_LABEL = 5
+"""Rows of a label below which the part to train on may well have none, which ends a build."""
+_LONG_ANSWER = 64
+"""Tokens of an answer beyond which hardly one is written word for word as it was."""
 _FEW_OF_A_LABEL = 10
 """Rows of a label below which some part is likely to have none."""
 
@@ -53,11 +60,14 @@ def propose(name: str, path: str, text: str, label: str, facts: Facts) -> Propos
 
 def _about(name: str, text: str, label: str, facts: Facts) -> list[Line]:
     lines = [Line("name", name, "")]
+    field, text, label = label, last(text), last(label)
+    if text == label:  # of two messages of a conversation
+        text, label = "message", "answer"
     if facts.closed:
         lines += [
             Line(
                 "description",
-                f"Which {label} fits a {text}, among {len(facts.labels)}.",
+                f"Which {label} fits a {text}, among {len(_kept(facts))}.",
                 "Who may ask what: say it in your own words.",
             ),
             Line(
@@ -77,24 +87,40 @@ def _about(name: str, text: str, label: str, facts: Facts) -> list[Line]:
             f"You are given a {text}. Answer with its {label} and nothing else.",
             "Trained and prompted models get this.",
         ),
-        Line("free_text", True, f"The field {label!r} is no closed set, so answers are written, not chosen."),
+        Line(
+            "free_text",
+            True,
+            f"{facts.values} different values of {field!r} in {facts.rows} rows are no closed set of labels: answers "
+            "are written, not chosen.",
+        ),
         Line("max_tokens", room, f"Room for 99 % of the answers (about {facts.answer_tokens} tokens)."),
     ]
 
 
 def _data(path: str, text: str, label: str, facts: Facts) -> list[Line]:
-    source = {"path": path, "text": text, "label": label, "licence": "", "origin": ""}
+    source: dict[str, object] = {"path": path, "text": text, "label": label, "licence": "", "origin": ""}
+    why = "Fill in licence and origin: the model card names them."
+    if facts.rename:
+        source["rename"] = facts.rename
+        why += " Labels that differ only in case or blanks are taken for one: rename has how they are written."
     shares = _split(facts)
     rows = ", ".join(f"about {round(share * facts.usable)} {part}" for part, share in shares.items())
     rest = round((1 - sum(shares.values())) * facts.usable)
     lines = [
-        Line("data.sources", [source], "Fill in licence and origin: the model card names them."),
+        Line("data.sources", [source], why),
         Line(
             "data.split",
             shares,
             f"{rest} rows to train on, {rows}. The calibration part decides when to abstain; 100 rows are wanted.",
         ),
     ]
+    if facts.documents:
+        why = f"{facts.documents} documents are cut into passages that are read whole; those of one stay in one part."
+        lines.append(Line("data.max_characters", PASSAGE, why))
+    if _fewest(facts) > DEFAULT_FEWEST:
+        left_out = [label for label in facts.different if DEFAULT_FEWEST <= facts.different[label] < _fewest(facts)]
+        why = f"{_named(left_out)} left out: with fewer rows the part to train on may have none. Find more, or rename."
+        lines.append(Line("data.min_label_rows", _fewest(facts), why))
     language, share = next(iter(facts.languages.items()), ("", 0.0))
     if share >= 0.95:
         lines.append(
@@ -104,6 +130,23 @@ def _data(path: str, text: str, label: str, facts: Facts) -> list[Line]:
         why = "Personal data was found, and a model that writes could repeat it: each finding becomes its kind."
         lines.append(Line("data.personal_data", PersonalData.SCRUB.value, why))
     return lines
+
+
+def _fewest(facts: Facts) -> int:
+    """What `data.min_label_rows` is to be: higher where labels are that the training part may lack."""
+    rare = any(DEFAULT_FEWEST <= rows < _FEWEST_OF_A_LABEL for rows in facts.different.values())
+    enough = sum(rows >= _FEWEST_OF_A_LABEL for rows in facts.different.values()) >= 2
+    return _FEWEST_OF_A_LABEL if rare and enough else DEFAULT_FEWEST
+
+
+def _kept(facts: Facts) -> list[str]:
+    """Labels that curation will keep, the most frequent first."""
+    return [label for label, rows in facts.different.items() if rows >= _fewest(facts)]
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    return f"{', '.join(labels[:_SHOWN])}{more} {'is' if len(labels) == 1 else 'are'}"
 
 
 def _split(facts: Facts) -> dict[str, float]:
@@ -128,13 +171,14 @@ def _encoder(facts: Facts, train: int) -> list[Line]:
     batch = 8 if train < 200 else 32 if train > 5_000 else 16
     epochs = min(12, max(4, round(600 / max(1, train / batch))))
     members = 3 if train <= 5_000 else 2
-    many = len(facts.labels) > 20
+    many = len(_kept(facts)) > 20
     long = min(256, max(32, 32 * math.ceil(facts.tokens[2] / 32)))
+    cut = " Longer ones lose their middle; more than 256 are slow." if facts.tokens[2] > long else ""
     lines = [
         Line(
             "training.engine",
             Engine.ENCODER.value,
-            f"{len(facts.labels)} labels are a closed set: an adapter on a sentence encoder answers in milliseconds.",
+            f"{len(_kept(facts))} labels are a closed set: an adapter on a sentence encoder answers in milliseconds.",
         ),
         Line("training.base", "all-MiniLM-L6-v2", "The encoder of the catalogue; 23 million parameters, English."),
         Line("training.members", members, "Adapters whose answers are averaged: steadier on few rows, slower."),
@@ -152,7 +196,7 @@ def _encoder(facts: Facts, train: int) -> list[Line]:
             "Stops after three epochs without a gain on dev; the best weights are kept.",
         ),
         Line("training.dropout", 0.1, "Against learning by heart."),
-        Line("training.max_tokens", long, f"99 % of the texts have at most about {facts.tokens[2]} tokens."),
+        Line("training.max_tokens", long, f"99 % of the texts have at most about {facts.tokens[2]} tokens.{cut}"),
     ]
     if many:
         lines.append(Line("training.label_smoothing", 0.1, "Many labels are never quite clean."))
@@ -175,7 +219,7 @@ def _causal(facts: Facts, train: int) -> list[Line]:
 
 
 def _skewed(facts: Facts) -> bool:
-    counts = list(facts.labels.values())
+    counts = [facts.labels[label] for label in _kept(facts)]
     return bool(counts) and counts[0] > _SKEW * (median(counts) if len(counts) > 2 else counts[-1])
 
 
@@ -191,6 +235,11 @@ def _judged(facts: Facts) -> list[Line]:
 
 def _warnings(facts: Facts) -> list[str]:
     found = []
+    if facts.header:
+        found.append(
+            "The first line has no names of fields but a row, as it seems, which is not read as one. Put a line with "
+            "names before it, as text,label."
+        )
     if facts.usable < FEW_ROWS:
         found.append(
             f"{facts.usable} different rows are few: with less than {FEW_ROWS} nothing can be shown, and the gate will "
@@ -201,19 +250,25 @@ def _warnings(facts: Facts) -> list[str]:
             f"With {facts.usable} different rows the calibration part stays below {CALIBRATION_ROWS}: expect no "
             "threshold, or one that abstains often."
         )
-    once = [label for label, rows in facts.labels.items() if rows == 1]
+    once = [label for label, rows in facts.different.items() if rows <= 1]
     if once:
         more = f" and {len(once) - _SHOWN} more" if len(once) > _SHOWN else ""
         found.append(
-            f"Seen once, and dropped by curation: {', '.join(once[:_SHOWN])}{more}. Find more rows of them, or merge "
-            "them into others."
+            f"Seen once, copies and contradictions aside, and dropped by curation: {', '.join(once[:_SHOWN])}{more}. "
+            "Find more rows of them, or merge them into others."
         )
-    few = [f"{label} ({rows})" for label, rows in facts.labels.items() if 1 < rows < _FEW_OF_A_LABEL]
+    few = [f"{label} ({rows})" for label, rows in facts.different.items() if 1 < rows < _FEW_OF_A_LABEL]
     if few:
         more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
         found.append(
             f"Fewer than {_FEW_OF_A_LABEL} rows: {', '.join(few[:_SHOWN])}{more}. Some part may have none, and "
             "`concertino build` stops where that is the part to train on. Find more, or merge them into others."
+        )
+    if facts.never_alone:
+        shown, verb = _named(facts.never_alone).rsplit(" ", 1)
+        found.append(
+            f"{facts.several} rows have several labels, and any of them counts as the right answer. {shown} {verb} "
+            "only there beside others: where that says something else than the others do, leave it out of the file."
         )
     if facts.duplicates > 0.5:
         found.append(f"{facts.duplicates:.0%} of the rows repeat a text: there is less here than it looks.")
@@ -221,6 +276,17 @@ def _warnings(facts: Facts) -> list[str]:
         found.append(
             f"{facts.contradictory:.0%} of the rows have a text that stands with other labels elsewhere. Curation "
             "drops them all; datasheet.md shows examples. Settle who is right."
+        )
+    if facts.answer_tokens > _LONG_ANSWER:
+        found.append(
+            f"Answers have up to about {facts.answer_tokens} tokens, and exact_match counts only those that are the "
+            "row's word for word. For values, shell commands or programs other metrics are under Metric in "
+            "docs/factory.md; for prose there is none, and to quote documents `concertino ingest` needs no training."
+        )
+    if facts.too_long:
+        found.append(
+            f"{facts.too_long} of {facts.rows} texts have more than {MOST_CHARACTERS:,} characters, and curation drops "
+            "them. Set data.max_characters above the longest, or cut them by a template (docs/curation.md)."
         )
     if facts.unusable:
         found.append(f"{facts.unusable} of {facts.rows} rows lack the text or the label.")
@@ -248,6 +314,8 @@ def _as_yaml(head: str, lines: tuple[Line, ...]) -> str:
     written[place:place] = [
         "  # Files with texts that the skill is not for let it tell its own from foreign ones, as in",
         "  # background: [other.jsonl#text]",
+        "  # Sets of your own by which models are judged, and which training must not see, go here, as in",
+        "  # decontaminate: [exam.jsonl#question]",
     ]
     return "\n".join(written) + "\n"
 
@@ -262,11 +330,11 @@ def _value(key: str, value: object) -> list[str]:
     if isinstance(value, list):
         lines = [f"{key}:"]
         for item in value:
-            pairs = [f"{name}: {_scalar(inner)}" for name, inner in item.items()]
+            pairs = [part for name, inner in item.items() for part in _value(name, inner)]
             lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
         return lines
     if isinstance(value, dict):
-        return [f"{key}: {{{', '.join(f'{name}: {_scalar(inner)}' for name, inner in value.items())}}}"]
+        return [f"{key}: {{{', '.join(f'{_scalar(name)}: {_scalar(inner)}' for name, inner in value.items())}}}"]
     return [f"{key}: {_scalar(value)}"]
 
 

@@ -1,70 +1,25 @@
-"""What is in a file of examples: its fields, which of them is the text and which the label, and facts of its rows."""
+"""What the rows of a file of examples are like, read by a text field and a label field."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from concertino.datasets import normalise
 from concertino.datasets.fields import Taken, take
 from concertino.datasets.personal import PersonalDataFinder
-from concertino.documents import Documents, Problem, Record, suffixes
+from concertino.datasets.table import Table, is_closed
 from concertino.errors import DataRefused
-from concertino.recipe import Source
-from concertino.template import FieldsProblem
+from concertino.recipe import Data, Source
+from concertino.template import FieldsProblem, clean, inside
 
-MOST_ROWS = 50_000
-"""Rows that are looked at; a longer file is judged by its first ones."""
-_MOST_LABELS = 1_000
-_CLOSED_SHARE = 0.2
-"""Distinct values, as a share of rows, up to which a field is a closed set."""
 _SAMPLE = 500
 """Texts whose language is told and in which personal data is looked for."""
+MOST_CHARACTERS = Data(()).max_characters
+_NAME_WORDS = 5
+"""Words beyond which what should be a field's name is a text."""
 _TELLING_LETTERS, _SURE = 20, 0.7
 """Letters of a text, and the probability, from which its language counts."""
-_LONGEST = 1_000_000
-_TEXT_NAMES = ("text", "message", "question", "sentence", "body", "content", "input", "query", "prompt", "description")
-_LABEL_NAMES = ("label", "labels", "category", "class", "intent", "answer", "target", "output", "completion")
-
-
-class Column(Struct, frozen=True):
-    """One field over all rows."""
-
-    name: str
-    filled: int
-    """Rows in which it is there and not empty."""
-    distinct: int
-    words: float
-    """Mean words of a value."""
-    numeric: bool
-    example: str
-
-    @property
-    def described(self) -> str:
-        """The field as a person would tell it from the others."""
-        return f"{self.name} ({self.distinct} values, {self.words:.0f} words, such as {self.example[:40]!r})"
-
-
-class Table(Struct, frozen=True):
-    """A file as rows of fields."""
-
-    path: Path
-    rows: tuple[dict[str, Any], ...]
-    unreadable: int
-    more: bool
-    """True where the file goes on beyond the rows that were looked at."""
-    columns: tuple[Column, ...]
-
-    def column(self, name: str) -> Column:
-        """Raises DataRefused for a field that the file does not have."""
-        found = next((column for column in self.columns if column.name == name), None)
-        if found is None:
-            known = ", ".join(column.name for column in self.columns)
-            raise DataRefused(f"{self.path} has no field {name!r}. Its fields: {known}.", param=name)
-        return found
 
 
 class Facts(Struct, frozen=True):
@@ -83,8 +38,22 @@ class Facts(Struct, frozen=True):
     """True where the answers are a closed set of labels."""
     labels: dict[str, int]
     """Label -> rows, the most frequent first; empty where the answers are free text."""
+    too_long: int
+    """Rows whose text curation drops for its length."""
+    values: int
+    """Different values of the label field."""
+    header: bool
+    """Whether the names of the fields look like a row themselves."""
+    documents: int
+    """How many documents the rows are passages of; 0 for rows of a table."""
+    different: dict[str, int]
+    """Label -> different texts, those with contradictory labels not counted."""
+    rename: dict[str, str]
+    """Spelling of a label -> the more frequent one that differs only in case or blanks."""
     several: int
     """Rows with more than one label."""
+    never_alone: tuple[str, ...]
+    """Labels that only stand beside others."""
     tokens: tuple[int, int, int]
     """Of a text, about: median, 95th and 99th percentile."""
     answer_tokens: int
@@ -93,102 +62,6 @@ class Facts(Struct, frozen=True):
     """ISO 639-1 code -> share of the texts that were looked at; empty where nothing told them."""
     personal: float = 0.0
     """Share of the texts that were looked at in which personal data was found."""
-
-
-def read_table(path: Path) -> Table:
-    """The rows of a file. Raises DataRefused for a file that is missing, has no rows, or is a document."""
-    try:
-        found = path.is_file()
-    except OSError as error:
-        raise DataRefused(f"{str(path)[:80]}... cannot be looked for: {error.strerror}.", param="from") from error
-    if not found:
-        raise DataRefused(f"There is no file {path}.", param="from")
-    suffix, known = path.suffix[1:].lower(), suffixes()
-    if suffix not in known:
-        raise DataRefused(
-            f"{path} is of no kind that can be read ({', '.join(known)}). Save it as CSV or JSON lines.", param="from"
-        )
-    with Documents(_LONGEST) as documents:
-        if documents.is_document(path):
-            raise DataRefused(
-                f"{path} is running text, which has no labels to learn. Put examples into a CSV or jsonl file, one a "
-                f"row, with a field for the text and one for its label. To let a specialist quote {path.name}, use "
-                "`concertino ingest`.",
-                param="from",
-            )
-        rows: list[dict[str, Any]] = []
-        unreadable, because, more = 0, "", False
-        for event in documents.read(path):
-            if isinstance(event, Record):
-                if len(rows) == MOST_ROWS:
-                    more = True
-                    break
-                rows.append(event.fields)
-            elif isinstance(event, Problem):
-                unreadable += 1
-                because = because or f"{event.place}: {event.because}".removeprefix(": ")
-    if not rows:
-        raise DataRefused(f"{path} has no row that can be read ({because or 'it is empty'}).", param="from")
-    return Table(path, tuple(rows), unreadable, more, tuple(_columns(rows)))
-
-
-def _columns(rows: Iterable[Mapping[str, Any]]) -> Iterator[Column]:
-    values: dict[str, list[str]] = {}
-    for row in rows:
-        for name, value in row.items():
-            shown = _shown(value)
-            if shown:
-                values.setdefault(name, []).append(shown)
-    for name, found in values.items():
-        counted = Counter(found)
-        words = sum(len(value.split()) * count for value, count in counted.items()) / len(found)
-        yield Column(name, len(found), len(counted), words, all(_number(value) for value in counted), found[0])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "; ".join(value)
-    return "" if value is None else msgspec.json.encode(value).decode()
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def text_candidates(table: Table) -> list[Column]:
-    """Fields that could be the text, the likeliest first; one alone where it is clear."""
-    found = [
-        column
-        for column in table.columns
-        if not column.numeric and column.words >= 1.5 and column.distinct >= 0.3 * len(table.rows)
-    ]
-    named = [column for column in found if column.name.lower() in _TEXT_NAMES]
-    if len(named) == 1:
-        return named
-    return sorted(found, key=lambda column: -column.words)
-
-
-def label_candidates(table: Table, text: str) -> list[Column]:
-    """Fields that could be the label or the answer, the likeliest first; one alone where it is clear."""
-    others = [column for column in table.columns if column.name != text and column.filled >= 0.5 * len(table.rows)]
-    named = [column for column in others if column.name.lower() in _LABEL_NAMES]
-    if len(named) == 1:
-        return named
-    closed = [column for column in others if is_closed(column) and not (column.numeric and column.distinct > 20)]
-    if closed:
-        return sorted(closed, key=lambda column: (column.numeric, column.distinct))
-    return [column for column in others if column.words >= 1.5]
-
-
-def is_closed(column: Column) -> bool:
-    """Whether a field's values come from a closed set."""
-    return column.distinct <= max(2, min(_MOST_LABELS, _CLOSED_SHARE * column.filled))
 
 
 def find_facts(table: Table, text: str, label: str) -> Facts:
@@ -202,7 +75,7 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
                 f"{table.path}.",
                 param=option,
             )
-    closed = is_closed(column) or any(isinstance(row.get(label), list) for row in table.rows)
+    closed = is_closed(column) or any(isinstance(inside(row, label), list) for row in table.rows)
     if closed and column.distinct < 2:
         raise DataRefused(
             f"All rows of {table.path} have the {label} {column.example!r}: there is nothing to tell apart. "
@@ -215,11 +88,15 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
             "predict a number. Name another field with --label, or put the numbers into ranges.",
             param="label",
         )
-    taken, problems = _taken(table, Source(table.path.name, text, label), free_text=not closed)
+    source = Source(table.path.name, text, label)
+    taken, problems = _taken(table, source, free_text=not closed)
     if not taken:
         raise DataRefused(
             f"No row of {table.path} can be used by {text!r} and {label!r}. Of the first, {problems[0]}.", param="text"
         )
+    rename = _spellings(taken)
+    if rename:
+        taken, problems = _taken(table, structs.replace(source, rename=rename), free_text=False)
     answers: dict[int, set[tuple[str, ...]]] = {}
     counts: Counter[str] = Counter()
     keys = [normalise.key(normalise.comparable(row.text)) for row in taken]
@@ -233,6 +110,9 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
             "another field with --label, or give each text the labels that are right for it.",
             param="label",
         )
+    sure = [labels for key, given in answers.items() if key not in contradictory for labels in given if closed]
+    different = Counter(label for labels in sure for label in labels)
+    alone = {row.labels[0] for row in taken if len(row.labels) == 1}
     lengths = sorted(about_tokens(row.text) for row in taken)
     sample = [row.text for row in taken[:: max(1, len(taken) // _SAMPLE)]][:_SAMPLE]
     return Facts(
@@ -243,7 +123,14 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         contradictory=sum(key in contradictory for key in keys) / len(taken),
         closed=closed,
         labels=dict(counts.most_common()),
+        different={label: different[label] for label, _ in counts.most_common()},
+        rename=rename,
+        too_long=0 if table.documents else sum(len(clean(row.text)) > MOST_CHARACTERS for row in taken),
+        values=column.distinct,
+        header=label in counts or len(text.split()) > _NAME_WORDS,
+        documents=table.documents,
         several=sum(len(row.labels) > 1 for row in taken),
+        never_alone=tuple(label for label in counts if label not in alone),
         tokens=(_at(lengths, 0.5), _at(lengths, 0.95), _at(lengths, 0.99)),
         answer_tokens=0 if closed else _at(sorted(about_tokens(row.answer) for row in taken), 0.99),
         languages=_languages(sample),
@@ -266,6 +153,16 @@ def _taken(table: Table, source: Source, free_text: bool) -> tuple[list[Taken], 
         else:
             problems.append(f"field {source.text!r} is empty")
     return taken, problems
+
+
+def _spellings(taken: Iterable[Taken]) -> dict[str, str]:
+    """Labels that differ from a more frequent one in case or blanks only -> that one."""
+    counts = Counter(label for row in taken for label in row.labels)
+    first: dict[str, str] = {}
+    for label, _ in counts.most_common():
+        first.setdefault(" ".join(label.casefold().split()), label)
+    chosen = {label: first[" ".join(label.casefold().split())] for label in counts}
+    return {label: other for label, other in chosen.items() if label != other}
 
 
 def about_tokens(text: str) -> int:

@@ -9,6 +9,6 @@ read.py       a path, a folder or a pattern -> records
 """
 
 from concertino.documents.base import Encoding, Event, Problem, Reader, Record
-from concertino.documents.read import Documents, find_files, suffixes
+from concertino.documents.read import FOLDER, Documents, find_files, suffixes
 
-__all__ = ["Documents", "Encoding", "Event", "Problem", "Reader", "Record", "find_files", "suffixes"]
+__all__ = ["FOLDER", "Documents", "Encoding", "Event", "Problem", "Reader", "Record", "find_files", "suffixes"]

@@ -22,6 +22,7 @@ _LATIN = frozenset({0x80, 0x85, *range(0x91, 0x98), *range(0xA0, 0xFF)} - {0xD7,
 _LETTERS = rb"A-Za-z\xaa\xb5\xba\xc0-\xd6\xd8-\xf6\xf8-\xff"
 _SIGN_IN_WORD = re.compile(rb"[%b][\xa1\xa3\xa5\xa6\xac\xaf\xb1\xb3\xb6\xb9\xbc\xbe\xbf]+[%b]" % (_LETTERS, _LETTERS))
 """Signs of Windows-1252 that are letters in the encodings of Central Europe, where letters stand on both sides."""
+_ASCII = "ascii"
 _PROBE = 4096
 _LINE_PROBE = 1 << 16
 """Bytes by which lines that end in a carriage return alone are told."""
@@ -52,7 +53,11 @@ class LineReader:
 
     @property
     def report(self) -> Encoding:
-        return Encoding(dict(self._lines), self._bad)
+        """Lines of ASCII alone count to the encoding of the others, since they are the same in all."""
+        lines = self._lines.copy()
+        if plain := lines.pop(_ASCII, 0):
+            lines["latin-1" if lines.keys() == {"latin-1"} else "utf-8"] += plain
+        return Encoding(dict(lines), self._bad)
 
     def drain(self) -> list[Problem]:
         """Problems met since the last call."""
@@ -76,7 +81,7 @@ class LineReader:
         """The text of some bytes, counted."""
         try:
             text = line.decode("utf-8")
-            self._lines["utf-8"] += 1
+            self._lines[_ASCII if line.isascii() else "utf-8"] += 1
             return text
         except UnicodeDecodeError:
             pass

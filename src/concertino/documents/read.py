@@ -15,6 +15,8 @@ from concertino.errors import DataRefused
 _READ_AS = {"tsv": "csv"}
 """Suffixes that a reader of another one reads, where none has their name."""
 _SHOWN = 5
+FOLDER = "folder"
+"""The field of a passage with the name of the folder that its document lies in: its label, where folders are such."""
 
 Note = Callable[[str], None]
 
@@ -141,7 +143,7 @@ class Documents:
         reader = self._reader(path)
         suffix = path.suffix[1:].lower()
         events = iter(self._limited.read(path, suffix)) if reader.limited else _guarded(reader, path)
-        yield from self._passages(events) if reader.paragraphs else events
+        yield from self._passages(events, path.absolute().parent.name) if reader.paragraphs else events
 
     def _reader(self, path: Path) -> Reader:
         suffix = path.suffix[1:].lower()
@@ -149,7 +151,7 @@ class Documents:
         reader: Reader = plugins.load(plugins.READERS, suffix if own else _READ_AS.get(suffix, suffix), str(path))()
         return reader
 
-    def _passages(self, events: Iterator[Event]) -> Iterator[Event]:
+    def _passages(self, events: Iterator[Event], folder: str) -> Iterator[Event]:
         others: list[Event] = []
 
         def paragraphs() -> Iterator[tuple[str, str]]:
@@ -161,7 +163,7 @@ class Documents:
 
         number = 0
         for number, (start, text) in enumerate(passages(paragraphs(), self._longest), 1):
-            yield Record(str(number), {"text": text, "start": start})
+            yield Record(str(number), {"text": text, "start": start, FOLDER: folder})
         if not number and not any(isinstance(event, Problem) for event in others):
             yield Problem("empty file", "the document has no text")
         yield from others

@@ -22,8 +22,9 @@ from concertino.recipe import Recipe
 from concertino.training.checkpoint import Checkpoints, Note, written_whole
 from concertino.training.earlier import read_members
 from concertino.training.encoder_loop import Example, log_probabilities, steps_of, train_member, value_of
-from concertino.training.encoder_rows import check_labels, check_lengths, read_part
+from concertino.training.encoder_rows import check_lengths, read_part
 from concertino.training.lexical import fit_lexical
+from concertino.training.parts import check_parts
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
 from concertino.training.result import ADAPTER, TrainingResult, library_versions, write_result
@@ -44,7 +45,8 @@ def train(
 
     `members_from` is the folder of an earlier version, whose members are taken over and not trained again.
 
-    Raises TrainingRefused for data that would teach nothing, ConfigurationError without the `train` extra, DiskFull.
+    Raises DataRefused for data that would teach nothing, TrainingRefused where recipe and data do not fit,
+    ConfigurationError without the `train` extra, DiskFull.
     """
     torch, model_type, tokenizer_type = _import_torch()
     plan, labels = recipe.training, recipe.labels or dataset.labels
@@ -55,9 +57,9 @@ def train(
     tokenizer.no_truncation()
     shape, base_hash, started = read_shape(base.config), file_sha256(base.weights), time.monotonic()
     limit = min(plan.max_tokens, shape.positions)
+    check_parts(recipe, dataset, (Part.TRAIN,))
     read = read_part(dataset, Part.TRAIN, labels, tokenizer, limit)
     rows, dev = read.examples, read_part(dataset, Part.DEV, labels, tokenizer, limit).examples
-    check_labels(rows, labels, dataset)
     check_lengths(read, plan.max_tokens, shape.positions, note)
     _show(dataset, note)
     identity = f"{recipe.member_digest} {dataset.manifest.content} {base_hash}"

@@ -1,6 +1,5 @@
 """Rows as an encoder is trained on them: token ids and the numbers of their labels, and what is refused of them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,24 +45,6 @@ def _targets(row: Row, labels: Sequence[str]) -> tuple[int, ...]:
             f"Row {row.id} ({row.source}) has the label {unknown[0]!r}, which the recipe does not list.", param="labels"
         )
     return tuple(labels.index(label) for label in row.labels)
-
-
-def check_labels(rows: Sequence[Example], labels: Sequence[str], dataset: Dataset) -> None:
-    """Raises TrainingRefused where there is nothing to learn."""
-    bare = sum(not row.target for row in rows)
-    if bare:
-        raise TrainingRefused(f"{bare} of {len(rows)} training rows have no label. Curate the dataset again.")
-    seen = Counter(target for row in rows for target in row.target)
-    if len(seen) < 2:
-        raise TrainingRefused(
-            f"The training part of {dataset.folder} has {len(rows)} rows and {len(seen)} labels; "
-            "a classifier needs at least two labels with rows."
-        )
-    missing = [label for number, label in enumerate(labels) if number not in seen]
-    if missing:
-        raise TrainingRefused(
-            f"{len(missing)} labels have no training row, for example {missing[0]!r}. Add rows, or leave them out."
-        )
 
 
 def check_lengths(read: Read, max_tokens: int, positions: int, note: Note) -> None:

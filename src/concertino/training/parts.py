@@ -1,6 +1,7 @@
 """Whether a dataset has what a training and a measurement need, known before either begins."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from concertino.datasets.folder import Dataset, Part
 from concertino.errors import DataRefused
@@ -9,10 +10,13 @@ from concertino.recipe import Recipe
 _SHOWN = 5
 
 
-def check_parts(recipe: Recipe, dataset: Dataset) -> None:
-    """Raises DataRefused, naming the key of the recipe, where a part is empty or bare, or a label is not trained on."""
+def check_parts(recipe: Recipe, dataset: Dataset, parts: Sequence[Part] = (Part.TRAIN, Part.TEST)) -> None:
+    """Raises DataRefused, naming the key of the recipe, where a part is empty or bare, or a label is not trained on.
+
+    `parts` are those that will be read; the part to train on is always among them.
+    """
     trained: Counter[str] = Counter()
-    for part in (Part.TRAIN, Part.TEST):
+    for part in parts:
         rows = bare = 0
         for row in dataset.rows(part):
             rows += 1

@@ -9,6 +9,8 @@ import msgspec
 from concertino.documents.base import Event, Problem, Record
 from concertino.documents.encoding import LineReader
 
+_LIST = "; a list of objects becomes a line for each by `jq -c '.[]'`"
+
 
 class JsonlReader:
     paragraphs = False
@@ -24,7 +26,8 @@ class JsonlReader:
             try:
                 fields = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-                yield Problem("not a JSON object", str(error), str(number), line[:200])
+                because = f"{error}{_LIST if line.lstrip().startswith('[') else ''}"
+                yield Problem("not a JSON object", because, str(number), line[:200])
                 continue
             yield Record(str(number), fields)
         yield from lines.drain()
