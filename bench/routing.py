@@ -21,7 +21,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ from concertino.training.routing.table import read_outcomes
 
 QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
 GENERAL = CLASSES.index("general")
-OURS = "linear head (shipped)"
+OURS = "head and neighbours (shipped)"
+ALONE = "linear head alone"
 PEER_SETTINGS = ((5, "mean"), (20, "sum"), (50, "sum"))
 REWORDINGS = (
     (r"^how do i\b", "what is the best way to"), (r"^how can i\b", "tell me how to"),
@@ -121,28 +122,34 @@ def judge(
     scores: Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]], calibrated: bool
 ) -> dict[str, dict[str, Any]]:
     """Figures of one router on every part; where it has no probabilities, temperature and threshold are fitted."""
+    ours = LinearRouter()
     raw = scores([row.text for row in held])
     truth = np.array([CLASSES.index(row.label) for row in held])
     temperature = 1.0 if calibrated else fit_temperature(raw, truth)
-    threshold = LinearRouter().threshold if calibrated else fit_threshold(softmax(raw / temperature), truth, GENERAL)
+    threshold = ours.threshold if calibrated else fit_threshold(softmax(raw / temperature), truth, GENERAL)
     found = {}
     for name, rows in parts.items():
         values = scores([row.text for row in rows])
         chance = values if calibrated else softmax(values / temperature)
         part = figures(chance, [row.label for row in rows], CLASSES, threshold, [row.source for row in rows])
         found[name] = {key: getattr(part, key) for key in ("rows", "accuracy", "macro_f1", "ece", "auroc", "abstained")}
-        found[name]["tiers"] = by_tier(chance, [row.label for row in rows], threshold)
+        asked = ours.read([row.text for row in rows])[1] if calibrated else set()
+        found[name]["tiers"] = by_tier(chance, [row.label for row in rows], threshold, asked)
     return found
 
 
-def by_tier(chance: np.ndarray, labels: Sequence[str], threshold: float) -> dict[str, dict[str, float | None]]:
-    """Share and accuracy of what is decided by the probabilities, and of what is left to the generalist."""
+def by_tier(
+    chance: np.ndarray, labels: Sequence[str], threshold: float, asked: Collection[int]
+) -> dict[str, dict[str, float | None]]:
+    """Share and accuracy of what the head decides, of what it and the neighbours that are `asked` decide, and what is
+    left to the generalist."""
     truth = np.array([CLASSES.index(label) for label in labels])
     sure = chance.max(axis=1) >= threshold
-    right = {"linear": (chance.argmax(axis=1) == truth)[sure], "default": (truth == GENERAL)[~sure]}
+    looked, right = np.isin(np.arange(len(truth)), list(asked)), chance.argmax(axis=1) == truth
+    tiers = {"linear": right[sure & ~looked], "neighbours": right[sure & looked], "default": (truth == GENERAL)[~sure]}
     return {
         tier: {"share": len(found) / len(labels), "accuracy": float(found.mean()) if len(found) else None}
-        for tier, found in right.items()
+        for tier, found in tiers.items()
     }
 
 
@@ -192,7 +199,7 @@ def table(results: dict[str, dict[str, Any]], parts: Sequence[str]) -> str:
 def tier_lines(parts: dict[str, dict[str, Any]]) -> str:
     """Ours by tier: the share of the decisions, and how many of those are right."""
     lines = ["| tier | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
-    for tier in ("linear", "default"):
+    for tier in ("linear", "neighbours", "default"):
         cells = []
         for part in parts.values():
             one = part["tiers"][tier]
@@ -225,7 +232,10 @@ def main() -> None:
         for name, part in parts.items()
     }
     results: dict[str, dict[str, Any]] = {"majority class": {"parts": majority}}
-    contenders: dict[str, tuple[Scores, bool]] = {OURS: (LinearRouter().probabilities, True)}
+    contenders: dict[str, tuple[Scores, bool]] = {
+        OURS: (LinearRouter().probabilities, True),
+        ALONE: (LinearRouter(neighbours_below=0.0).probabilities, True),
+    }
     with tempfile.TemporaryDirectory() as folder:
         for method, kind in (("knn", KnnRouter), ("clusters", ClusterRouter)):
             out = Path(folder) / method
