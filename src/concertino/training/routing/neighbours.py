@@ -146,7 +146,7 @@ def add_neighbours(
 
 
 def gains(folder: Path, manifest: Manifest, encoder: PublishedEncoder, rows: Sequence[Row]) -> list[Gain]:
-    """What the neighbours add at each of `SHARES_SHOWN`."""
+    """What the neighbours add at each of `SHARES_SHOWN`; 0 is the head alone."""
     if not rows:
         return []
     texts = [row.text for row in rows]
@@ -163,7 +163,8 @@ def gains(folder: Path, manifest: Manifest, encoder: PublishedEncoder, rows: Seq
         asked = structs.replace(settings, share=share)
         neighbours = Neighbours(folder, manifest, asked, asked.below, encoder=encoder)
         both, unsure = head.copy(), neighbours.unsure(head)
-        both[unsure] = neighbours.weighed([texts[place] for place in unsure], head[unsure])
+        if share:
+            both[unsure] = neighbours.weighed([texts[place] for place in unsure], head[unsure])
         right, loss = both.argmax(axis=1) == truth, -np.log(np.maximum(both[np.arange(len(truth)), truth], 1e-9))
         by_source = [sources == source for source in sorted(set(sources.tolist()))]
         accuracy = {name: float(right[mask].mean()) for name, mask in groups.items() if mask.any()}
