@@ -4,7 +4,7 @@ Each text is run by itself, unpadded. That is faster here than a padded batch, a
 nothing but the text: activations are quantised on the fly, so in a shared batch the neighbours would set the scale.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,7 +44,15 @@ def window(tokens: Sequence[int], limit: int = MAX_TOKENS) -> list[int]:
 class Encoder:
     """Text -> logits or embeddings of the text, and of the two ends of a long one. Safe in several threads."""
 
-    def __init__(self, tokenizer: Path, tokens: Path, tables: Path, graph: Path) -> None:
+    def __init__(
+        self,
+        tokenizer: Path,
+        tokens: Path,
+        tables: Path,
+        graph: Path,
+        replaced: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """`replaced` are initializers of the graph, by name, that others take the place of."""
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -57,6 +65,9 @@ class Encoder:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False
+        self._held = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in (replaced or {}).items()}
+        for name, value in self._held.items():
+            options.add_initializer(name, value)  # the session reads it in place
         self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self._pool: ThreadPoolExecutor | None = None
 
@@ -100,6 +111,7 @@ class Encoder:
         return list(self._pool.map(read, texts))
 
 
-def tuned_encoder(folder: Path) -> Encoder:
+def tuned_encoder(folder: Path, replaced: Mapping[str, np.ndarray] | None = None) -> Encoder:
     """The encoder of a folder of weights that `concertino router train` wrote, as the package has one."""
-    return Encoder(*(folder / name for name in FILES))
+    tokenizer, tokens, tables, graph = (folder / name for name in FILES)
+    return Encoder(tokenizer, tokens, tables, graph, replaced)

@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
+from concertino.config import home_folder
 from concertino.errors import ConcertinoError, ConfigurationError
+from concertino.models import Store
 from concertino.router.encoder import Encoder
 from concertino.router.manifest import NEIGHBOURS, Manifest, NeighbourSettings
-from concertino.router.published import open_published, published_sha256
+from concertino.router.published import MODEL, WEIGHTS, published_sha256
+from concertino.router.untuned import untuned_encoder
 
 FLOOR = 1e-2
 """Share of the votes that every class gets beside its own: fifty neighbours do not make a class impossible."""
@@ -91,7 +94,7 @@ class Neighbours:
         self._home = home
         self._settings = settings
         self._classes = len(manifest.classes)
-        self._base_sha256 = manifest.base_sha256
+        self._folder, self._manifest = folder, manifest
         self._bank = read_bank(folder / NEIGHBOURS)
         self._encoder = encoder
         self._missing = False
@@ -123,9 +126,11 @@ class Neighbours:
 
     def _load(self) -> Encoder | None:
         try:
-            if (found := published_sha256(self._home)) == self._base_sha256:
-                return open_published(self._home)
-            problem = f"the encoder of the store is {found[:12]}, their bank was made with {self._base_sha256[:12]}"
+            found, made = published_sha256(self._home), self._manifest.base_sha256
+            if found == made:
+                weights = Store(self._home or home_folder()).resolve(MODEL, WEIGHTS)
+                return untuned_encoder(self._folder, weights, self._manifest.recipe)
+            problem = f"the encoder of the store is {found[:12]}, their bank was made with {made[:12]}"
         except ConcertinoError as error:
             problem = str(error)
         _log.warning("the router does not ask for neighbours of what it is unsure of: %s", problem)

@@ -14,7 +14,7 @@ from concertino.models import Store
 from concertino.router.encoder import Encoder
 
 MODEL = "all-MiniLM-L6-v2"
-_WEIGHTS = "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 class PublishedEncoder(Encoder):
@@ -40,4 +40,4 @@ def open_published(home: Path | None = None) -> PublishedEncoder:
 
 def published_sha256(home: Path | None = None) -> str:
     """SHA-256 of the weights that `open_published` reads. Raises ModelMissing."""
-    return Store(home or home_folder()).require(MODEL).files[_WEIGHTS].sha256
+    return Store(home or home_folder()).require(MODEL).files[WEIGHTS].sha256

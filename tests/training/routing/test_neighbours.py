@@ -8,9 +8,11 @@ import pytest
 
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError
+from concertino.router.encoder import tuned_encoder
 from concertino.router.linear import LinearRouter
 from concertino.router.manifest import NEIGHBOURS, load_manifest
 from concertino.router.neighbours import read_bank
+from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, Row, Splits
 from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, quantised
 from concertino.training.routing.train import calibrate, write_manifest, write_weights
@@ -20,8 +22,7 @@ from tests.training.routing.test_train import WORDS, random_base
 
 @pytest.fixture
 def base(tmp_path: Path) -> EncoderFiles:
-    """Of the shape of all-MiniLM-L6-v2, the one that the neighbours are found with."""
-    return random_base(tmp_path / "base", width=384, layers=6)
+    return random_base(tmp_path / "base")
 
 
 def rows(source: str, label: str, count: int) -> list[Row]:
@@ -106,3 +107,20 @@ def test_a_router_with_a_bank_reads_it_where_the_store_has_another_encoder(
     texts = [row.text for row in many()[:5]]
     head = LinearRouter(weights=out, neighbours_below=0.0).probabilities(texts)
     assert LinearRouter(weights=out).probabilities(texts) == pytest.approx(head)
+
+
+@pytest.mark.train
+def test_the_untuned_encoder_is_the_base_in_the_graph_of_what_was_tuned_from_it(
+    base: EncoderFiles, tmp_path: Path
+) -> None:
+    texts = [row.text for row in many()[::20]]
+    kept, moved = (
+        Recipe(epochs=0, per_class=40, threads=1),
+        Recipe(epochs=2, per_class=40, encoder_rate=1e-2, threads=1),
+    )
+    for name, recipe in (("kept", kept), ("moved", moved)):
+        write_weights(tune(many(), base, recipe), base, tmp_path / name, {}, recipe)
+    untuned = tuned_encoder(tmp_path / "kept").whole(texts)
+    assert not np.allclose(tuned_encoder(tmp_path / "moved").whole(texts), untuned, atol=0.05)
+    again = untuned_encoder(tmp_path / "moved", base.weights, {"layers": 2.0})
+    assert again.whole(texts) == pytest.approx(untuned, abs=1e-5)

@@ -9,9 +9,10 @@ import pytest
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError, DataRefused
 from concertino.router.linear import LinearRouter
+from concertino.router.untuned import quantise_columns
 from concertino.training.routing.data import CLASSES, Row, Splits
 from concertino.training.routing.examples import Fields, read_examples
-from concertino.training.routing.export import quantise_columns, quantise_rows
+from concertino.training.routing.export import quantise_rows
 from concertino.training.routing.train import calibrate, evaluate, train, write_weights
 from concertino.training.routing.tune import Recipe, digest_of, tune
 from concertino.types import Message, Role
@@ -42,7 +43,7 @@ def base(tmp_path: Path) -> EncoderFiles:
     return random_base(tmp_path / "base")
 
 
-def random_base(folder: Path, width: int = 48, layers: int = 2) -> EncoderFiles:
+def random_base(folder: Path) -> EncoderFiles:
     """A random encoder with a vocabulary of a few dozen words."""
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")
@@ -57,11 +58,7 @@ def random_base(folder: Path, width: int = 48, layers: int = 2) -> EncoderFiles:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=12,
-        intermediate_size=4 * width,
+        vocab_size=len(vocabulary), hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96
     )
     transformers.set_seed(1)
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)

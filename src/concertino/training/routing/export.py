@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from concertino.errors import ConfigurationError
+from concertino.router.untuned import quantise_columns
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -25,12 +26,6 @@ _FUSED = "com.microsoft"
 class Precision(StrEnum):
     FLOAT = "float32"
     INT8 = "int8"
-
-
-def quantise_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`[rows, columns]` float -> (int8 of that shape, float32 scale per column), symmetric, no zero point."""
-    scale = np.maximum(np.abs(weight).max(axis=0), 1e-12) / 127.0
-    return np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale.astype(np.float32)
 
 
 def quantise_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

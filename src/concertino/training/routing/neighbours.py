@@ -12,10 +12,11 @@ from msgspec import Struct, structs
 
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError
+from concertino.router.encoder import Encoder
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import NEIGHBOURS, Manifest, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Neighbours
-from concertino.router.published import PublishedEncoder
+from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, WRITTEN, Row, Splits
 from concertino.training.routing.figures import fit_threshold
 from concertino.training.routing.out import check_out
@@ -121,7 +122,7 @@ def add_neighbours(
                 f"the weights in {folder} were tuned from another {manifest.base_model} than {base.weights}",
                 param="base_model",
             )
-    encoder = PublishedEncoder(base)
+    encoder = untuned_encoder(folder, base.weights, manifest.recipe)
     rows, weights = bank_rows(splits.train, recipe)
     note(f"reading {len(rows)} texts for the bank of neighbours")
     codes, centres = quantised(encoder.whole([row.text for row in rows]), recipe.pieces, recipe.seed)
@@ -145,7 +146,7 @@ def add_neighbours(
     return structs.replace(manifest, threshold=threshold), gains(folder, manifest, encoder, unlike)
 
 
-def gains(folder: Path, manifest: Manifest, encoder: PublishedEncoder, rows: Sequence[Row]) -> list[Gain]:
+def gains(folder: Path, manifest: Manifest, encoder: Encoder, rows: Sequence[Row]) -> list[Gain]:
     """What the neighbours add at each of `SHARES_SHOWN`; 0 is the head alone."""
     if not rows:
         return []

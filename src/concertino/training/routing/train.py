@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from concertino.backends.encoder.session import SHIPPED_SHAPE, EncoderFiles
-from concertino.backends.encoder.shape import read_shape
+from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError, DataRefused
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.fitted import MANIFEST as FITTED
@@ -172,10 +171,7 @@ def train(
     tuned = tune(splits.train, base, recipe, note)
     write_weights(tuned, base, out, splits.hashes, recipe)
     note("calibrating")
-    manifest = calibrate(out, splits, recipe.seed)
-    if read_shape(base.config) != SHIPPED_SHAPE:
-        note(f"no neighbours: they are found with an encoder of {SHIPPED_SHAPE}")
-        return manifest
+    calibrate(out, splits, recipe.seed)
     manifest, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=recipe.seed), CALIBRATION_PER_CLASS, note)
     write_manifest(manifest, out)
     return manifest
