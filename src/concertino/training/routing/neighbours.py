@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct, structs
 
-from concertino.backends.encoder.session import EncoderFiles
+from concertino.backends.encoder.session import SHIPPED_SHAPE, EncoderFiles
+from concertino.backends.encoder.shape import read_shape
 from concertino.errors import ConfigurationError
 from concertino.router.encoder import Encoder
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import NEIGHBOURS, Manifest, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Neighbours
+from concertino.router.published import PublishedEncoder
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, WRITTEN, Row, Splits
 from concertino.training.routing.figures import fit_threshold
@@ -113,6 +115,8 @@ def add_neighbours(
     """Give the weights in `folder` a bank, fit their threshold anew on a draw of `per_class` calibration texts of each
     class, and say what the neighbours add.
 
+    The bank's vectors are of the base in fp32, where its shape can be run so: codes are coarse enough.
+
     Raises ConfigurationError where the weights were tuned from another base than `base`, or as `quantised` does.
     """
     manifest = load_manifest(folder)
@@ -125,7 +129,8 @@ def add_neighbours(
     encoder = untuned_encoder(folder, base.weights, manifest.recipe)
     rows, weights = bank_rows(splits.train, recipe)
     note(f"reading {len(rows)} texts for the bank of neighbours")
-    codes, centres = quantised(encoder.whole([row.text for row in rows]), recipe.pieces, recipe.seed)
+    whole = PublishedEncoder(base) if read_shape(base.config) == SHIPPED_SHAPE else encoder
+    codes, centres = quantised(whole.whole([row.text for row in rows]), recipe.pieces, recipe.seed)
     labels = np.array([CLASSES.index(row.label) for row in rows], np.uint8)
     path = folder / NEIGHBOURS
     np.savez_compressed(path, codes=codes, centres=centres, labels=labels, weights=weights.astype(np.float16))
