@@ -14,6 +14,7 @@ from concertino.router.alternatives import open_linear
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import MANIFEST, NEIGHBOURS, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Bank, Neighbours, read_bank
+from concertino.router.readings import read_cards
 from concertino.types import Message, Role, Tier
 
 SETTINGS = NeighbourSettings(below=0.9, share=0.6, nearest=3, width=0.05, temperature=1.0, rows=4)
@@ -167,3 +168,10 @@ def test_the_published_encoder_finds_the_neighbours_of_a_question() -> None:
     router = LinearRouter(neighbours_below=1.0)
     ranking = router.rank(conversation)[0]
     assert (ranking.domain, ranking.tier) == ("finance", Tier.NEIGHBOURS)
+
+
+def test_cards_are_read_by_the_head_alone() -> None:
+    router, encoder = looking("legal")
+    reading = read_cards(router, {"dev": ["Helps developers."]})["dev"]
+    assert encoder.read == 0 and reading["code"] > 0.5
+    assert router.neighbours is not None, "the router itself goes on asking"

@@ -3,6 +3,7 @@
 Where it is less sure than a setting says, the nearest training texts are asked too (`router/neighbours.py`).
 """
 
+import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,6 +93,13 @@ class LinearRouter:
             self.encoder = tuned_encoder(self.folder)
         except Exception as error:  # the three readers share no base class; the hashes were right, so the format is not
             raise ConfigurationError(f"the router weights in {self.folder} cannot be read: {error}") from error
+
+    @property
+    def head(self) -> "LinearRouter":
+        """The same without the neighbours."""
+        alone = copy.copy(self)
+        alone.neighbours = None
+        return alone
 
     @property
     def domains(self) -> tuple[str, ...]:
