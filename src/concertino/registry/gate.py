@@ -49,6 +49,7 @@ class Against(Struct, frozen=True):
 class Threshold(Struct, frozen=True):
     threshold: float | None = None
     abstention: str = ""
+    note: str = ""
     temperature: float = 1.0
     alpha: float = 0.05
 
