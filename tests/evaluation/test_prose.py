@@ -1,5 +1,6 @@
 """Answers in prose are graded: by their mean score a skill is measured, compared and, if the recipe says so, sure."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from concertino.evaluation import evaluate as evaluation
 from concertino.evaluation.bases import evaluate_bases
 from concertino.evaluation.evaluate import Options, evaluate
 from concertino.evaluation.measured import compare_all, examples, judge, measure
-from concertino.evaluation.report import comparison_titles, markdown, runner_cells
-from concertino.evaluation.results import Abstention, EvaluationReport, Kind
+from concertino.evaluation.report import comparison_titles, markdown, runner_cells, runner_table, scope_line
+from concertino.evaluation.results import Abstention, EvaluationReport, Kind, OutOfScope
 from concertino.evaluation.running import Prediction
 from concertino.evaluation.tasks.prose import ProseTask
 from concertino.models.adapters import read_adapter, write_manifest
@@ -91,6 +92,11 @@ def test_all_runners_are_measured_by_their_mean_score_and_compared_by_a_permutat
     assert first["right"] is None and 0 < first["score"] < 1
 
 
+def cells(text: str) -> set[str]:
+    """The cells of the tables of a report in Markdown or HTML."""
+    return {cell.strip() for cell in re.split(r"\||</?t[hd]>", text)}
+
+
 def test_the_reports_say_what_was_graded_and_show_what_scores_look_like(tmp_path: Path) -> None:
     report = judged(tmp_path, baselines=False, generalist=False)
     said, page = markdown(report), (tmp_path / "run/evaluation/report.html").read_text("utf-8")
@@ -99,6 +105,10 @@ def test_the_reports_say_what_was_graded_and_show_what_scores_look_like(tmp_path
         assert "rows higher / lower than other" in text and "paired-permutation" in text
         assert "does not say from which score one is right (evaluation.right_score)" in text
         assert "What the scores look like" in text and "now wait for some time" in text
+        assert "format failures" in text and not {"right", "ECE", "AURC"} & cells(text)
+    outside = OutOfScope(40, 0.1, None, [], scope_auroc=0.99)
+    said_of = scope_line(structs.replace(report, out_of_scope=outside))
+    assert "AUROC of the scope 0.990." in said_of and "confidence" not in said_of
     assert [item.score for item in report.examples] == sorted(item.score for item in report.examples)
     assert len(report.examples) == 6 and "0 of 60" not in said
 
@@ -116,6 +126,8 @@ def test_a_score_that_counts_as_right_gives_a_confidence_and_a_threshold(
     options: dict[str, Any] = {"baselines": False, "generalist": False}
     report = judged(tmp_path, structs.replace(PLAN, right_score=0.8), **options)
     assert (report.runners[0].right, report.runners[0].rows) == (40, 60)
+    titles, lines = runner_table(report.runners)
+    assert {"right", "ECE", "AURC"} < set(titles) and "40 of 60" in lines[0]
     assert report.calibration.abstention is Abstention.FITTED and report.text_temperature is not None
     assert report.on_test is not None and (report.on_test.errors, report.on_test.answered) == (0, 40)
     without = judged(tmp_path, **options)

@@ -7,14 +7,13 @@ from concertino.evaluation.page import document, listed, table
 from concertino.evaluation.report import (
     METRICS,
     PROMPT_TITLES,
-    RUNNER_TITLES,
     comparison_cells,
     comparison_titles,
     cost_line,
     markdown_table,
     prompt_cells,
-    runner_cells,
     runner_lines,
+    runner_table,
 )
 from concertino.evaluation.results import BasesReport, Pair
 from concertino.recipe import Metric
@@ -72,8 +71,7 @@ def markdown(report: BasesReport) -> str:
     parts = [
         f"# {report.name}: bases\n\n{verdict(report)}\n",
         f"{about_line(report)}\n",
-        f"## Who answers how well ({METRICS[report.metric]})\n\n"
-        + markdown_table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        f"## Who answers how well ({METRICS[report.metric]})\n\n" + markdown_table(*runner_table(report.runners)),
         "\n".join(f"* {line}" for line in runner_lines(report.runners))
         + f"\n\n{cost_line(report.energy, report.machine)}\n",
     ]
@@ -98,7 +96,7 @@ def page(report: BasesReport) -> str:
         f'<p class="soft">{escape(about_line(report))}</p>',
         f"<h2>Who answers how well ({metric}, 95 % interval)</h2>",
         plots.bars(report.runners, metric),
-        table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        table(*runner_table(report.runners)),
         listed(runner_lines(report.runners)),
     ]
     if report.pairs:

@@ -207,7 +207,8 @@ class _Evaluation:
         if not texts or any(item.confidence is None for item in inside.predictions):
             return None
         found = await specialist.answer(texts, "specialist on texts of other domains", self.note)
-        return judge_outside(inside.predictions, texts, found, calibration.threshold, self.scope_threshold)
+        thresholds = calibration.threshold, self.scope_threshold
+        return judge_outside(inside.predictions, texts, found, *thresholds, sure=inside.scores is not None)
 
     def _with_vectors(
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row]

@@ -10,7 +10,6 @@ from concertino.evaluation.report import (
     LABEL_TITLES,
     METRICS,
     PROMPT_TITLES,
-    RUNNER_TITLES,
     abstention_lines,
     comparison_cells,
     comparison_titles,
@@ -20,8 +19,8 @@ from concertino.evaluation.report import (
     label_cells,
     looks_line,
     prompt_cells,
-    runner_cells,
     runner_lines,
+    runner_table,
     scope_line,
     short,
     verdict,
@@ -67,7 +66,7 @@ def page(report: EvaluationReport) -> str:
         f"{report.dataset_content[:12]} · recipe {report.recipe_digest[:12]}<br>{escape(looks_line(report))}</p>",
         f"<h2>Who answers how well ({metric}, 95 % interval)</h2>",
         plots.bars(report.runners, metric),
-        table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        table(*runner_table(report.runners)),
         listed(runner_lines(report.runners)),
     ]
     if report.comparisons:

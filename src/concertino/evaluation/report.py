@@ -26,6 +26,8 @@ METRICS = {
     "rouge_l": "ROUGE-L",
     "chrf": "chrF",
 }
+_TELLS_RIGHT = ("right", "ECE", "AURC")
+"""Columns that are empty where no answer counts as right or wrong."""
 RUNNER_TITLES = (
     "runner", "figure", "95 %", "right", "format failures", "CPU a request", "p50", "p95", "tokens in / out",
     "1,000 requests", "energy", "ECE", "AURC",
@@ -99,9 +101,11 @@ def scope_line(report: EvaluationReport) -> str:
     answered = (
         "all are answered, for want of a threshold" if found.answered is None else f"{found.answered:.1%} are answered"
     )
-    auroc = "unknown" if found.auroc is None else f"{found.auroc:.3f}"
-    scope = "" if found.scope_auroc is None else f", of the scope alone {found.scope_auroc:.3f}"
-    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of the confidence {auroc}{scope}."
+    of = f"the confidence {'unknown' if found.auroc is None else f'{found.auroc:.3f}'}"
+    if found.scope_auroc is not None:
+        scope = f"{found.scope_auroc:.3f}"
+        of = f"the scope {scope}" if found.auroc is None else f"{of}, of the scope alone {scope}"
+    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of {of}."
 
 
 def forgetting_line(report: EvaluationReport) -> str:
@@ -146,6 +150,15 @@ def runner_cells(runner: RunnerResult) -> tuple[str, ...]:
     )
 
 
+def runner_table(runners: Sequence[RunnerResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Titles and lines of the table of runners, without columns that mean nothing for any of them."""
+    empty = _TELLS_RIGHT if all(runner.right is None for runner in runners) else ()
+    shown = [place for place, title in enumerate(RUNNER_TITLES) if title not in empty]
+    lines = [RUNNER_TITLES, *(runner_cells(runner) for runner in runners)]
+    titles, *rows = (tuple(line[place] for place in shown) for line in lines)
+    return titles, rows
+
+
 def comparison_cells(found: Comparison) -> tuple[str, ...]:
     """One line of the table of comparisons, below `comparison_titles`."""
     return (
@@ -187,7 +200,10 @@ def runner_lines(runners: Sequence[RunnerResult]) -> list[str]:
         if runner.quartiles is not None:
             low, middle, high = runner.quartiles
             beside = ", ".join(f"{METRICS[metric]} {value:.1%}" for metric, value in runner.grades.items())
-            partly = f" {beside}. Half of its answers have {low:.1%} to {high:.1%}, the median is {middle:.1%}."
+            partly = (
+                f" On its {runner.rows} rows {beside}. Half of its answers have {low:.1%} to {high:.1%}, the median is "
+                f"{middle:.1%}."
+            )
         lines.append(f"{runner.name}: {runner.about}.{partly}" + (f" Its programs: {ended}." if ended else ""))
     return lines
 
@@ -208,8 +224,7 @@ def markdown(report: EvaluationReport) -> str:
         f"Evaluated {report.created} on the part {report.part}: {report.rows} rows, {report.shared_rows} of them for "
         f"prompted models. {report.engine} adapter `{report.adapter[:12]}` on {report.base}, dataset "
         f"`{report.dataset_content[:12]}`, recipe `{report.recipe_digest[:12]}`.\n\n{looks_line(report)}\n",
-        f"## Who answers how well ({METRICS[report.metric]})\n\n"
-        + markdown_table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        f"## Who answers how well ({METRICS[report.metric]})\n\n" + markdown_table(*runner_table(report.runners)),
         "\n".join(f"* {line}" for line in runner_lines(report.runners))
         + f"\n\n{cost_line(report.energy, report.machine)}\n",
     ]
