@@ -128,6 +128,7 @@ def test_a_score_that_counts_as_right_gives_a_confidence_and_a_threshold(
     assert (report.runners[0].right, report.runners[0].rows) == (40, 60)
     titles, lines = runner_table(report.runners)
     assert {"right", "ECE", "AURC"} < set(titles) and "40 of 60" in lines[0]
+    assert "An answer counts as right from a score of 80.0% on" in markdown(report)
     assert report.calibration.abstention is Abstention.FITTED and report.text_temperature is not None
     assert report.on_test is not None and (report.on_test.errors, report.on_test.answered) == (0, 40)
     without = judged(tmp_path, **options)

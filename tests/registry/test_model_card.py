@@ -105,5 +105,9 @@ def test_a_card_of_graded_answers_says_why_it_has_no_threshold(tmp_path: Path) -
     text = model_card(made, report, entry, read_adapter(run / "adapter"))
     assert "None for doubtful answers. The recipe does not say from which score one is right." in text
     assert "token f1" in text and "no threshold keeps the errors" not in text
+    fitted = structs.replace(report, right_score=0.6, calibration=Threshold(0.7, "fitted"))
+    limited = structs.replace(made, card=structs.replace(made.card, threshold=0.7))
+    told = model_card(limited, fitted, entry, read_adapter(run / "adapter"))
+    assert "at most 5% of the answers given have a score below 0.6, at 95 % confidence" in told
     right = structs.replace(report, metric="exact_match")
     assert "no threshold keeps the errors" in model_card(made, right, entry, read_adapter(run / "adapter"))

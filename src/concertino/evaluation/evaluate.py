@@ -353,6 +353,7 @@ class _Evaluation:
             left_out=len(self.left_out),
             text_temperature=calibration.temperature if self.recipe.free_text and mine is not None else None,
             examples=examples(specialist),
+            right_score=self.recipe.evaluation.right_score,
         )
 
     def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:

@@ -69,7 +69,9 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
         )
     if found.abstention is Abstention.NOT_APPLICABLE:
         return [f"No threshold on how right an answer is: {found.note}", *scope]
+    right = [right_line(report.right_score)] if report.right_score else []
     lines = [
+        *right,
         *scope,
         f"Feasibility: {found.base_risk:.1%} of the {found.rows} calibration rows are wrong when all are answered; to "
         f"err on at most {found.alpha:.1%} of the answers given, at least {found.must_abstain:.1%} must be abstained "
@@ -92,6 +94,13 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
             f"On {report.part}: {test.coverage:.1%} answered ({test.answered}), {risk} of them wrong ({test.errors})."
         )
     return lines
+
+
+def right_line(right_score: float) -> str:
+    """What right and wrong mean of graded answers."""
+    return (
+        f"An answer counts as right from a score of {right_score:.1%} on, and as wrong below (evaluation.right_score)."
+    )
 
 
 def scope_line(report: EvaluationReport) -> str:

@@ -258,6 +258,8 @@ class EvaluationReport(Struct, frozen=True):
     """Free text: what makes the probability of an answer a confidence in it; None where there is none."""
     examples: list[Example] = field(default_factory=list)
     """Prose: the specialist's worst answers, some in the middle and the best."""
+    right_score: float = 0.0
+    """Prose: the score from which an answer counts as right; 0 where none does."""
 
     def runner(self, kind: Kind) -> RunnerResult | None:
         """The first runner of a kind."""

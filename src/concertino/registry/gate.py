@@ -82,6 +82,7 @@ class Report(Struct, frozen=True):
     out_of_scope: OutOfScope | None = None
     scope_threshold: float | None = None
     text_temperature: float | None = None
+    right_score: float = 0.0
     command: str = ""
     created: str = ""
 

@@ -161,7 +161,8 @@ def _abstention(version: Version, report: Report) -> str:
     if figures.coverage is not None:
         risk = "" if figures.risk is None else f", and {figures.risk:.1%} of those answers were wrong"
         measured = f" On the test part {figures.coverage:.1%} was answered{risk}."
-    promise = f"at most {report.calibration.alpha:.0%} of the answers given are wrong"
+    wrong = f"have a score below {report.right_score:g}" if report.right_score else "are wrong"
+    promise = f"at most {report.calibration.alpha:.0%} of the answers given {wrong}"
     if report.calibration.abstention == "fitted":
         promise += ", at 95 % confidence."
     else:
