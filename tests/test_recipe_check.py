@@ -94,3 +94,36 @@ def test_what_cannot_be_measured_by_is_refused_too(tmp_path: Path, part: str, ke
 )
 def test_the_ends_of_the_ranges_may_stand(tmp_path: Path, training: dict[str, Any]) -> None:
     load(tmp_path, training=training, data={"sources": [{"path": "a"}], "near_duplicate": 1, "min_label_rows": 1})
+
+
+PROSE: dict[str, Any] = {"free_text": True, "training": {"engine": "causal"}}
+
+
+def test_metrics_of_prose_are_for_free_text_and_the_scores_that_are_right_for_them(tmp_path: Path) -> None:
+    for metric in ("token_f1", "rouge_l", "chrf"):
+        assert load(tmp_path, **PROSE, evaluation={"metric": metric, "right_score": 0.6}).evaluation.tells_right
+        assert not load(tmp_path, **PROSE, evaluation={"metric": metric}).evaluation.tells_right
+        with pytest.raises(RecipeInvalid, match="grades prose, which is free text; set `free_text: true`"):
+            load(tmp_path, evaluation={"metric": metric})
+    for value in (-0.1, 1.1, NAN):
+        with pytest.raises(RecipeInvalid) as refused:
+            load(tmp_path, **PROSE, evaluation={"metric": "chrf", "right_score": value})
+        assert refused.value.param == "evaluation.right_score"
+    with pytest.raises(RecipeInvalid, match="exact_match says itself what is right; it is for token_f1, rouge_l, chrf"):
+        load(tmp_path, **PROSE, evaluation={"metric": "exact_match", "right_score": 0.5})
+    assert load(tmp_path, **PROSE, evaluation={"metric": "exact_match"}).evaluation.tells_right
+
+
+def test_an_unknown_metric_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeInvalid, match=r"'rouge'.* Write one of accuracy, .*values, token_f1, rouge_l, chrf; docs"
+    ):
+        load(tmp_path, **PROSE, evaluation={"metric": "rouge"})
+
+
+def test_what_counts_as_right_is_part_of_a_recipe_s_digest_only_where_it_is_said(tmp_path: Path) -> None:
+    plain = load(tmp_path, **PROSE, evaluation={"metric": "chrf"})
+    said = load(tmp_path, **PROSE, evaluation={"metric": "chrf", "right_score": 0})
+    other = load(tmp_path, **PROSE, evaluation={"metric": "chrf", "right_score": 0.5})
+    assert plain.digest == said.digest != other.digest
+    assert plain.training_digest == other.training_digest  # nothing that is trained depends on it

@@ -7,6 +7,7 @@ import difflib
 import functools
 import os
 import re
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def explain(message: str, root: type[Struct], manual: str) -> tuple[str, str | N
     where = _path_of(message)
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if not unknown:
-        return f"{message}. Correct the value; {manual} lists every setting.", where
+        return f"{message}. {_values_at(root, where) or 'Correct the value'}; {manual} lists every setting.", where
     known = [item.name for item in msgspec.structs.fields(_struct_at(root, where or ""))]
     nearest = difflib.get_close_matches(unknown.group(1), known, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else f" Known here: {', '.join(known)}."
@@ -150,6 +151,14 @@ def _struct_at(root: type[Struct], where: str) -> Any:
         field_type = next((item.type for item in msgspec.structs.fields(struct) if item.name == part), None)
         struct = next(iter(_structs_in(field_type)), struct)
     return struct
+
+
+def _values_at(root: type[Struct], where: str | None) -> str:
+    """What may stand at a place whose values are those of an enumeration; empty for other places."""
+    parent, _, name = (where or "").rpartition(".")
+    fields = msgspec.structs.fields(_struct_at(root, parent))
+    kind = next((item.type for item in fields if item.name == name), None)
+    return f"Write one of {', '.join(kind)}" if isinstance(kind, type) and issubclass(kind, StrEnum) else ""
 
 
 def _structs_in(annotation: Any) -> list[Any]:

@@ -61,6 +61,17 @@ class Metric(StrEnum):
     """The Python program in the answer passes the row's tests, which are run in a sandbox."""
     VALUES = "values"
     """The answer has the row's values: numbers with their scale, several in any order, a calculation by its result."""
+    TOKEN_F1 = "token_f1"  # noqa: S105 - no secret
+    """Prose, graded: F1 of the words that the answer shares with the row's, in any order (as SQuAD's)."""
+    ROUGE_L = "rouge_l"
+    """Prose, graded: F1 of the longest sequence of words that both have in this order (ROUGE-L), as for summaries."""
+    CHRF = "chrf"
+    """Prose, graded: how many runs of 1 to 6 characters both have (chrF); for any language, also one without blanks."""
+
+    @property
+    def graded(self) -> bool:
+        """Whether an answer has a score of 0 to 1, rather than being right or wrong."""
+        return self in (Metric.TOKEN_F1, Metric.ROUGE_L, Metric.CHRF)
 
 
 class PersonalData(StrEnum):
@@ -227,6 +238,14 @@ class EvaluationPlan(Struct, frozen=True, forbid_unknown_fields=True):
     """Retrieved examples in the few-shot prompt."""
     alpha: float = 0.05
     """What the answers given may err at most, at 95 % confidence."""
+    right_score: float = 0.0
+    """Graded metrics only: the score from which an answer counts as right, for the confidence and the threshold. 0: no
+    answer counts as right or wrong, so that the skill has neither."""
+
+    @property
+    def tells_right(self) -> bool:
+        """Whether an answer is right or wrong, and not only better or worse."""
+        return not self.metric.graded or self.right_score > 0
 
 
 class Promotion(Struct, frozen=True, forbid_unknown_fields=True):

@@ -80,7 +80,10 @@ def _check_answers(recipe: Recipe, refuse: Refuse) -> None:
         refuse("training.engine", "an encoder gives labels only; use causal for free text.")
     if recipe.on_low_confidence not in ("abstain", "escalate"):
         refuse("on_low_confidence", f"{recipe.on_low_confidence!r} must be abstain or escalate.")
-    if recipe.evaluation.metric is not Metric.TESTS:
+    metric = recipe.evaluation.metric
+    if metric.graded and not recipe.free_text:
+        refuse("evaluation.metric", f"{metric} grades prose, which is free text; set `free_text: true`.")
+    if metric is not Metric.TESTS:
         return
     if not recipe.free_text:
         refuse("evaluation.metric", "tests_pass judges programs, which are free text; set `free_text: true`.")
@@ -130,6 +133,11 @@ def _check_measures(recipe: Recipe, refuse: Refuse) -> None:
     plan, promotion = recipe.evaluation, recipe.promotion
     if not 0 < plan.alpha < 1:
         refuse("evaluation.alpha", f"{plan.alpha} is not a share between 0 and 1.")
+    if not 0 <= plan.right_score <= 1:
+        refuse("evaluation.right_score", f"{plan.right_score} is no score: more than 0, at most 1; 0 sets none.")
+    if plan.right_score and not plan.metric.graded:
+        graded = ", ".join(metric for metric in Metric if metric.graded)
+        refuse("evaluation.right_score", f"{plan.metric} says itself what is right; it is for {graded}.")
     for name in ("generalist_rows", "selection_rows", "shots"):
         if getattr(plan, name) < 0:
             refuse(f"evaluation.{name}", f"{getattr(plan, name)} must be 0 or more.")

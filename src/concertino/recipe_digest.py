@@ -12,6 +12,7 @@ _LATER: tuple[tuple[str, Any], ...] = (
     ("group_batches", False),
     ("export_rank", 0),
     ("cycles", 1),
+    ("right_score", 0.0),
 )
 """Keys of before which there are recipes and digests, with the value that means what was done then."""
 

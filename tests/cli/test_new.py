@@ -70,7 +70,7 @@ def test_answers_in_words_of_their_own_become_a_causal_recipe(here: Path, capsys
     )
     recipe, said = proposed(capsys, "--from", "a.jsonl", "--label", "reply")
     assert said["fields"]["text"] == "question"
-    assert recipe.free_text and recipe.training.engine is Engine.CAUSAL and recipe.evaluation.metric is Metric.EXACT
+    assert recipe.free_text and recipe.training.engine is Engine.CAUSAL and recipe.evaluation.metric is Metric.TOKEN_F1
     assert recipe.data.personal_data is PersonalData.SCRUB and warned(said, "Personal data was found")
     assert recipe.training.max_tokens > recipe.max_tokens >= said["facts"]["answer_tokens"]
 
@@ -367,7 +367,7 @@ def test_of_conversations_the_users_turn_is_the_text_and_the_assistants_the_answ
     recipe, said = proposed(capsys, "--from", "a.jsonl")
     assert said["fields"] == {"text": "messages.1.content", "label": "messages.2.content"}
     assert recipe.free_text and recipe.description == "Writes the answer for a message."
-    assert warned(said, "only those that are the row's word for word")
+    assert recipe.evaluation.metric is Metric.ROUGE_L and not warned(said, "word for word")
     write(here, "b.jsonl", [{**each, "messages": each["messages"][1:]} for each in made])
     assert proposed(capsys, "--from", "b.jsonl", "--yes")[1]["fields"]["text"] == "messages.0.content"
 
@@ -401,3 +401,55 @@ def test_texts_that_curation_would_drop_for_their_length_are_counted(
     assert warned(proposed(capsys, "--from", "a.jsonl")[1], "3 of 120 texts have more than 20,000 characters")
     write(here, "b.jsonl", made[3:])
     assert not warned(proposed(capsys, "--from", "b.jsonl", "--yes")[1], "20,000")
+
+
+WORDS = ("restart", "call", "office", "wait", "today", "check", "letter", "bill", "router", "later", "light", "cable")
+
+
+def sentence(number: int, words: int) -> str:
+    """Words that no other number has in this order."""
+    chosen = (WORDS[(number // len(WORDS) ** place + place) % len(WORDS)] for place in range(words))
+    return f"Please {' '.join(chosen)}."
+
+
+@pytest.mark.parametrize(
+    ("answers", "metric"),
+    [
+        ([sentence(n, 8) for n in range(300)], Metric.TOKEN_F1),
+        ([f"{sentence(n, 40)} {sentence(n + 7, 40)}" for n in range(300)], Metric.ROUGE_L),
+        ([f"find /srv/{n} -name '*.{n}' -type f -mtime +{n}" for n in range(300)], Metric.EXACT),
+        ([f"order {n}-{n * 7}" for n in range(300)], Metric.EXACT),
+        ([" ".join(f"f{n}_{k}({k}, x[{n}])" for k in range(20)) for n in range(300)], Metric.CHRF),
+    ],
+)
+def test_answers_in_prose_are_proposed_to_be_graded_and_short_exact_ones_are_not(
+    here: Path, capsys: pytest.CaptureFixture[str], answers: list[str], metric: Metric
+) -> None:
+    made = [{"question": text, "answer": answer} for text, answer in zip(sentences(300), answers, strict=True)]
+    write(here, "a.jsonl", made)
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    why = next(choice["why"] for choice in said["choices"] if choice["key"] == "evaluation.metric")
+    assert recipe.free_text and recipe.evaluation.metric is metric
+    assert recipe.evaluation.tells_right is (metric is Metric.EXACT)
+    assert ("evaluation.right_score" in why) is metric.graded
+    # A calibration part that decides nothing takes no rows from training.
+    assert (recipe.data.split.calibration > 0.3 or recipe.data.split.calibration == 0.25) is (metric is Metric.EXACT)
+    assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
+
+
+def test_answers_in_a_language_without_blanks_are_scored_by_their_characters(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("py3langid")
+    made = [
+        {
+            "question": f"请问第{n}号客户的账单什么时候可以寄到他的新地址呢我们已经等了很久了",
+            "answer": f"您好第{n}号账单" + "会在下周寄到您的新地址请耐心等待" * 12,
+        }
+        for n in range(200)
+    ]
+    write(here, "a.jsonl", made)
+    assert (
+        proposed(capsys, "--from", "a.jsonl", "--text", "question", "--label", "answer")[0].evaluation.metric
+        is Metric.CHRF
+    )

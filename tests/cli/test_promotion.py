@@ -16,9 +16,10 @@ from concertino.config import load
 from concertino.datasets.folder import Row
 from concertino.models.adapters import AdapterManifest
 from concertino.recipe import load_recipe
-from concertino.registry import Registry, read_version, serving
+from concertino.registry import Registry, Served, read_version, serving
 from tests.cli.conftest import ROOT, Command
 from tests.registry.runs import LABELS, NAME, Finished
+from tests.registry.versions import version
 
 
 @pytest.fixture
@@ -361,3 +362,38 @@ def test_doctor_and_specialists_tell_of_a_damaged_version(concertino: Command, f
     assert done.returncode == 1 and "adapter/adapter.safetensors is not as it was" in done.stdout
     shown = concertino("specialists")
     assert "Not served" in shown.stderr and "clause-type (tuned)" not in shown.stdout
+
+
+PROSE_ROWS = 60
+
+
+def write_prose(path: Path, share: float, metric: str) -> None:
+    """Predictions that have, on average, `share` of the four words of their rows' answers, one more or less each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(PROSE_ROWS):
+        words = max(0, min(4, round(4 * share) + (-1, 0, 1)[number % 3]))
+        answer = " ".join(["call", "help", "desk", "now"][-words:]) if words else None
+        line = {"id": str(number), "expected": ["call help desk now"], "answer": answer, "right": None, "score": 0.5}
+        lines.append(line | ({"right": False} if metric == "exact_match" else {}))
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+@pytest.mark.parametrize("before", ["token_f1", "exact_match"])
+def test_prose_is_judged_by_mean_scores_whatever_the_version_that_serves_was_judged_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """With exact match both have none right, and nothing could ever be gained."""
+    recipe = Finished(tmp_path / "x").recipe
+    raw = yaml.safe_load(recipe.read_text("utf-8"))
+    raw |= {"free_text": True, "training": {"engine": "causal"}, "evaluation": {"metric": "token_f1"}}
+    recipe.write_text(yaml.safe_dump(raw), "utf-8")
+    write_prose(tmp_path / "served/predictions.jsonl", 0.5, before)
+    served = Served(NAME, version("a"), "promoted", tmp_path / "served")
+    adapter = AdapterManifest("causal", "smollm2-135m-instruct", "0" * 64, 8, 16.0, ())
+    adapter = structs.replace(adapter, files={"adapter.gguf": "f" * 64})
+    for share, gained in ((0.75, True), (0.5, False)):
+        write_prose(tmp_path / "run/evaluation/predictions.jsonl", share, "token_f1")
+        found = incumbent(load_recipe(recipe), tmp_path / "run", "specialist", served, adapter)
+        assert found is not None and found.rows == PROSE_ROWS and found.p is not None
+        assert (found.lower > 0.05 and found.p < 0.001) if gained else (found.difference, found.p) == (0.0, 1.0)

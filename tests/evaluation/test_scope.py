@@ -89,3 +89,5 @@ def test_what_is_answered_of_others_texts_passes_both_thresholds() -> None:
     assert judge_outside(inside, ["a", "b", "c"], outside, None, None).answered is None
     silent = judge_outside(made((0.9, None)), ["a"], made((0.4, None)), 0.5, None)
     assert (silent.answered, silent.auroc, silent.scope_auroc) == (0.0, 1.0, None)
+    without = judge_outside(inside, ["a", "b", "c"], outside, None, 0.5, sure=False)  # the scope is all that is known
+    assert (without.auroc, without.scope_auroc) == (None, 1.0)

@@ -12,6 +12,7 @@ from concertino.evaluation.statistics import (
     holm,
     mcnemar,
     mean,
+    permutation_p,
     resampled_interval,
     upper_bound,
     wilson,
@@ -114,3 +115,29 @@ def test_the_bootstrap_interval_of_a_share_is_near_wilson_s() -> None:
     found = resampled_interval(columns(right), [str(i) for i in range(300)], mean)
     near = wilson(240, 300)
     assert (found.lower, found.upper) == pytest.approx((near.lower, near.upper), abs=0.01)
+
+
+def test_the_permutation_test_is_scipy_s(stats: Any) -> None:
+    draw = np.random.default_rng(1)
+    first = draw.beta(3, 5, 60)
+    second = np.clip(first - 0.01 + draw.normal(0, 0.15, 60), 0, 1)
+
+    def difference(one: np.ndarray, two: np.ndarray, axis: int) -> np.ndarray:
+        return np.asarray(np.mean(one - two, axis=axis))
+
+    theirs = stats.permutation_test(
+        (first, second), difference, permutation_type="samples", n_resamples=50_000, rng=draw
+    ).pvalue
+    mine = permutation_p(first, second, [str(n) for n in range(60)])
+    assert 0.01 < mine < 0.5 and mine == pytest.approx(theirs, abs=0.015)
+
+
+def test_a_permutation_of_few_rows_is_fisher_s_exact_one_and_of_a_group_goes_together() -> None:
+    ones, none = np.ones(6), np.zeros(6)
+    rows = [str(n) for n in range(6)]
+    assert permutation_p(ones, none, rows) == pytest.approx(2 / 2**6, abs=0.005)
+    assert permutation_p(none, ones, rows) == permutation_p(ones, none, rows)
+    assert permutation_p(ones, none, ["a"] * 3 + ["b"] * 3) == pytest.approx(2 / 2**2, abs=0.02)
+    assert permutation_p(ones, none, ["a"] * 6) == 1.0
+    assert permutation_p(ones, ones, rows) == 1.0
+    assert permutation_p(np.full(400, 0.6), np.full(400, 0.1), [str(n) for n in range(400)]) < 0.0002

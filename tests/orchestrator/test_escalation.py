@@ -120,6 +120,14 @@ async def test_a_text_below_the_scope_s_threshold_is_escalated_or_abstained_from
     assert unknown.abstained and unknown.scope is None
 
 
+async def test_a_skill_whose_answers_have_no_confidence_escalates_what_is_out_of_its_scope(make: Make) -> None:
+    limited = FREE | {"threshold": None, "text_temperature": None, "scope_threshold": 0.4}
+    answer = await make(Sure("yes", 0.81, scope=0.3, says=False), Sure("no", 0.5), **limited).answer(asked())
+    assert answer.escalated == "general"
+    inside = await make(Sure("yes", 0.81, scope=0.45, says=False), Sure("no", 0.5), **limited).answer(asked())
+    assert (inside.escalated, inside.text) == (None, "yes")
+
+
 async def test_below_the_threshold_the_default_answers_under_the_same_contract(make: Make, tmp_path: Path) -> None:
     general = Sure("no", 0.9)
     answer = await make(Sure("yes", 0.6), general).answer(asked())

@@ -11,6 +11,7 @@ from msgspec import structs
 from concertino.models.adapters import read_adapter
 from concertino.models.catalogue import load_catalogue
 from concertino.registry.candidate import read_report
+from concertino.registry.gate import Threshold
 from concertino.registry.model_card import base_repository, dataset_ids, model_card
 from concertino.registry.version import SourceFile
 from tests.registry.runs import Finished
@@ -93,3 +94,20 @@ def test_a_base_of_an_unknown_repository_is_left_out(tmp_path: Path) -> None:
 def test_cards_of_the_package_tell_the_licence_of_all_their_data(path: Path) -> None:
     _, _, data = path.read_text("utf-8").partition("## Data")
     assert data and "not stated" not in data.partition("## ")[0]
+
+
+def test_a_card_of_graded_answers_says_why_it_has_no_threshold(tmp_path: Path) -> None:
+    run = Finished(tmp_path).run
+    report = read_report(run)
+    why = Threshold(abstention="not_applicable", note="The recipe does not say from which score one is right.")
+    report = structs.replace(report, metric="token_f1", calibration=why)
+    made, entry = version("a", labels=()), load_catalogue(tmp_path).entry("smollm2-135m-instruct")
+    text = model_card(made, report, entry, read_adapter(run / "adapter"))
+    assert "None for doubtful answers. The recipe does not say from which score one is right." in text
+    assert "token f1" in text and "no threshold keeps the errors" not in text
+    fitted = structs.replace(report, right_score=0.6, calibration=Threshold(0.7, "fitted"))
+    limited = structs.replace(made, card=structs.replace(made.card, threshold=0.7))
+    told = model_card(limited, fitted, entry, read_adapter(run / "adapter"))
+    assert "at most 5% of the answers given have a score below 0.6, at 95 % confidence" in told
+    right = structs.replace(report, metric="exact_match")
+    assert "no threshold keeps the errors" in model_card(made, right, entry, read_adapter(run / "adapter"))

@@ -62,7 +62,7 @@ def test_a_bank_of_fewer_texts_than_are_asked_votes_with_all() -> None:
 def looking(domain: str) -> tuple[LinearRouter, Pointing]:
     """The shipped head, and neighbours that are all of one domain whatever is asked."""
     router = LinearRouter()
-    assert router.neighbours is not None
+    assert router.neighbours is not None and router.manifest.neighbours is not None
     place = router.manifest.classes.index(domain)
     found = read_bank(SHIPPED / NEIGHBOURS)
     text = int(np.flatnonzero(found.labels == place)[0])

@@ -1,5 +1,6 @@
 """The parts of causal training, each against an independent way to the same numbers."""
 
+import math
 import random
 import resource
 from pathlib import Path
@@ -352,6 +353,10 @@ def test_metrics_of_answers() -> None:
     values = [Row("e", "t", answer="= 5-3 million"), Row("f", "t", answer="2019; 2018")]
     assert score(Metric.VALUES, ["2 million", "2019"], values) == 0.5
     assert score(Metric.EXACT, ["ls  -la /tmp\n", "rm y"], commands) == 0.5
+    prose = [Row("1", "", answer="Call us today."), Row("2", "", answer="Write to us."), Row("3", "", answer="No.")]
+    assert score(Metric.TOKEN_F1, ["call us", "write", ""], prose) == pytest.approx((0.8 + 0.5 + 0) / 3)
+    assert 0 < score(Metric.CHRF, ["call us", "write", ""], prose) < score(Metric.CHRF, ["Call us", "Write", ""], prose)
+    assert score(Metric.ROUGE_L, ["us call"], prose[:1]) == pytest.approx(0.4)
     tested = [Row(str(n), "", tests="from program import f\nassert f() == 1") for n in range(3)]
     answers = ["```python\ndef f(): return 1\n```", "def f(): return 2", "no idea"]
     assert score(Metric.TESTS, answers, tested) == pytest.approx(1 / 3)
@@ -380,3 +385,19 @@ def test_a_metric_on_few_rows_is_believed_within_its_error_only() -> None:
     assert not is_better(3 / 48, 0.7, 9 / 48, 0.813, 48)
     assert is_better(18 / 48, 0.9, 9 / 48, 0.813, 48)
     assert not is_better(0.80, 0.3, 0.86, 0.4, 200)
+
+
+def test_a_mean_of_scores_is_believed_by_how_far_they_spread() -> None:
+    """A gain of 3 points of a mean score of 48 rows is one, where the same gain of a share would be chance."""
+    from concertino.training.causal import is_better
+    from concertino.training.metric import score_and_error
+
+    rows = [Row(str(n), "", answer="one two three four") for n in range(48)]
+    answers = ["one" if n % 2 else "one two" for n in range(48)]
+    reached, error = score_and_error(Metric.TOKEN_F1, answers, rows)
+    assert reached == pytest.approx((0.4 + 2 / 3) / 2)
+    spread = math.sqrt(48 / 47) * (2 / 3 - 0.4) / 2
+    assert error == pytest.approx(spread / math.sqrt(48))
+    assert is_better(reached, 0.9, reached - 0.03, 0.8, 48, error)
+    assert not is_better(reached, 0.9, reached - 0.03, 0.8, 48)
+    assert score_and_error(Metric.EXACT, answers, rows) == (0.0, None)

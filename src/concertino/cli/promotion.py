@@ -11,10 +11,11 @@ from concertino import config
 from concertino.config import Settings
 from concertino.datasets.folder import Dataset, Part, Row, open_dataset
 from concertino.datasets.normalise import words
+from concertino.datasets.prose import grade
 from concertino.errors import PromotionRefused
 from concertino.evaluation.measured import group_of
 from concertino.evaluation.metrics import statistics_of
-from concertino.evaluation.statistics import compare, mcnemar
+from concertino.evaluation.statistics import compare, mcnemar, permutation_p
 from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
 from concertino.models.adapters import AdapterManifest, file_sha256, read_adapter
 from concertino.models.catalogue import load_catalogue
@@ -107,8 +108,12 @@ def incumbent(
             one, two, clusters, share = _paired(about, Metric.ACCURACY, labels)
             found = compare(one, two, clusters, share, resamples=2_000)
             changes[label] = LabelChange(len(about), found.difference, found.lower, found.upper)
-    paired = mcnemar([one.right for one, _ in shared], [two.right for _, two in shared])
-    p = whole.p if metric is Metric.MACRO_F1 else paired.p
+    if metric.graded:
+        p = permutation_p(first[:, 0], second[:, 0], groups)
+    elif metric is Metric.MACRO_F1:
+        p = whole.p
+    else:
+        p = mcnemar([bool(one.right) for one, _ in shared], [bool(two.right) for _, two in shared]).p
     return Incumbent(served.version.version, len(shared), whole.difference, whole.lower, whole.upper, changes, p)
 
 
@@ -121,9 +126,16 @@ def _paired(
     pairs: list[tuple[Prediction, Prediction]], metric: Metric, labels: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[str], Callable[[np.ndarray], np.ndarray]]:
     rows = [Row(a.id, "", a.expected, group=a.group) for a, _ in pairs]
-    first, figure = statistics_of(rows, [a.answer for a, _ in pairs], [a.right for a, _ in pairs], metric, labels)
-    second, _ = statistics_of(rows, [b.answer for _, b in pairs], [b.right for _, b in pairs], metric, labels)
+    first, figure = statistics_of(
+        rows, [a.answer for a, _ in pairs], [_worth(a, metric) for a, _ in pairs], metric, labels
+    )
+    second, _ = statistics_of(rows, [b.answer for _, b in pairs], [_worth(b, metric) for _, b in pairs], metric, labels)
     return first, second, [group_of(row) for row in rows], figure
+
+
+def _worth(prediction: Prediction, metric: Metric) -> float:
+    """Whether an answer is right, or its score: graded anew, as what serves may have been judged by another metric."""
+    return grade(metric, prediction.answer, prediction.expected[0]) if metric.graded else float(bool(prediction.right))
 
 
 def _leaks(dataset: Dataset, threshold: float) -> Iterator[str]:

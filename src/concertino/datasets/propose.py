@@ -30,6 +30,10 @@ _FEWEST_OF_A_LABEL = 5
 """Rows of a label below which the part to train on may well have none, which ends a build."""
 _LONG_ANSWER = 64
 """Tokens of an answer beyond which hardly one is written word for word as it was."""
+_MOSTLY = 0.5
+"""Share of answers in sentences from which a set is one of prose."""
+_WITHOUT_BLANKS = ("zh", "ja", "th", "lo", "km", "my", "bo", "dz")
+"""Languages that do not part words by blanks."""
 _FEW_OF_A_LABEL = 10
 """Rows of a label below which some part is likely to have none."""
 
@@ -106,12 +110,17 @@ def _data(path: str, text: str, label: str, facts: Facts) -> list[Line]:
     shares = _split(facts)
     rows = ", ".join(f"about {round(share * facts.usable)} {part}" for part, share in shares.items())
     rest = round((1 - sum(shares.values())) * facts.usable)
+    decides = (
+        "The calibration part decides when to abstain; 100 rows are wanted."
+        if _tells_right(facts)
+        else "The calibration part decides which texts the skill is for; 100 rows are wanted once right_score is set."
+    )
     lines = [
         Line("data.sources", [source], why),
         Line(
             "data.split",
             shares,
-            f"{rest} rows to train on, {rows}. The calibration part decides when to abstain; 100 rows are wanted.",
+            f"{rest} rows to train on, {rows}. {decides}",
         ),
     ]
     if facts.documents:
@@ -157,7 +166,7 @@ def _split(facts: Facts) -> dict[str, float]:
 
     return {
         "dev": 0.1 if usable < 2_000 else 0.06,
-        "calibration": share(CALIBRATION_ROWS, 0.08),
+        "calibration": share(CALIBRATION_ROWS, 0.08) if _tells_right(facts) else 0.08,
         "test": share(_TEST_ROWS, 0.1),
     }
 
@@ -225,12 +234,43 @@ def _skewed(facts: Facts) -> bool:
 
 def _judged(facts: Facts) -> list[Line]:
     if not facts.closed:
-        return [Line("evaluation.metric", Metric.EXACT.value, "An answer counts if it is the row's, blanks aside.")]
+        return [_judged_text(facts)]
     if _skewed(facts):
         most, rows = next(iter(facts.labels.items()))
         why = f"{rows} of {facts.rows} rows are {most}: always saying so would look accurate, but not by label."
         return [Line("evaluation.metric", Metric.MACRO_F1.value, why)]
     return [Line("evaluation.metric", Metric.ACCURACY.value, "Labels are even enough for the share of right answers.")]
+
+
+def _tells_right(facts: Facts) -> bool:
+    """Whether the metric that is proposed says of an answer that it is right."""
+    return facts.closed or (facts.answer_tokens <= _LONG_ANSWER and facts.prose < _MOSTLY)
+
+
+def _judged_text(facts: Facts) -> Line:
+    """Word for word where answers are short; else a graded metric."""
+    key, language = "evaluation.metric", next(iter(facts.languages), "")
+    if _tells_right(facts):
+        return Line(key, Metric.EXACT.value, "An answer counts if it is the row's, blanks aside.")
+    about = (
+        f"{facts.prose:.0%} of the answers are sentences, which hardly any model writes word for word: "
+        if facts.prose >= _MOSTLY
+        else f"Answers have up to about {facts.answer_tokens} tokens; hardly one is written word for word: "
+    )
+    after = (
+        " The figure is a mean of scores. No answer counts as right or wrong, so the skill has no threshold on its "
+        "confidence; evaluation.right_score sets from which score one is right."
+    )
+    if language in _WITHOUT_BLANKS or facts.prose < _MOSTLY:
+        why = "each is scored by the runs of characters that it shares with the row's."
+        if facts.prose < _MOSTLY and language not in _WITHOUT_BLANKS:
+            why += " For programs, shell commands or values there are better ones in docs/factory.md, under Metric."
+        return Line(key, Metric.CHRF.value, about + why + after)
+    if facts.answer_median > _LONG_ANSWER:
+        return Line(
+            key, Metric.ROUGE_L.value, f"{about}each is scored by the words that it has in the row's order.{after}"
+        )
+    return Line(key, Metric.TOKEN_F1.value, f"{about}each is scored by the words that it shares with the row's.{after}")
 
 
 def _warnings(facts: Facts) -> list[str]:
@@ -245,7 +285,7 @@ def _warnings(facts: Facts) -> list[str]:
             f"{facts.usable} different rows are few: with less than {FEW_ROWS} nothing can be shown, and the gate will "
             "hardly let it serve. Collect more; 300 to 500 rows often do."
         )
-    elif _split(facts)["calibration"] * facts.usable < CALIBRATION_ROWS:
+    elif _tells_right(facts) and _split(facts)["calibration"] * facts.usable < CALIBRATION_ROWS:
         found.append(
             f"With {facts.usable} different rows the calibration part stays below {CALIBRATION_ROWS}: expect no "
             "threshold, or one that abstains often."
@@ -276,12 +316,6 @@ def _warnings(facts: Facts) -> list[str]:
         found.append(
             f"{facts.contradictory:.0%} of the rows have a text that stands with other labels elsewhere. Curation "
             "drops them all; datasheet.md shows examples. Settle who is right."
-        )
-    if facts.answer_tokens > _LONG_ANSWER:
-        found.append(
-            f"Answers have up to about {facts.answer_tokens} tokens, and exact_match counts only those that are the "
-            "row's word for word. For values, shell commands or programs other metrics are under Metric in "
-            "docs/factory.md; for prose there is none, and to quote documents `concertino ingest` needs no training."
         )
     if facts.too_long:
         found.append(

@@ -1,5 +1,6 @@
 """What the rows of a file of examples are like, read by a text field and a label field."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -18,6 +19,9 @@ _SAMPLE = 500
 MOST_CHARACTERS = Data(()).max_characters
 _NAME_WORDS = 5
 """Words beyond which what should be a field's name is a text."""
+_SENTENCE, _WORDLIKE = 6, 0.8
+"""Words of a text in prose at least, and the share of them that are of letters."""
+_MARKS = ".,;:!?()\"'„“”«»…"
 _TELLING_LETTERS, _SURE = 20, 0.7
 """Letters of a text, and the probability, from which its language counts."""
 
@@ -58,6 +62,10 @@ class Facts(Struct, frozen=True):
     """Of a text, about: median, 95th and 99th percentile."""
     answer_tokens: int
     """Of an answer, about: 99th percentile; 0 for labels."""
+    answer_median: int = 0
+    """Of an answer, about: the median; 0 for labels."""
+    prose: float = 0.0
+    """Share of the answers that read as sentences; 0 for labels."""
     languages: dict[str, float] = field(default_factory=dict)
     """ISO 639-1 code -> share of the texts that were looked at; empty where nothing told them."""
     personal: float = 0.0
@@ -114,6 +122,7 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
     different = Counter(label for labels in sure for label in labels)
     alone = {row.labels[0] for row in taken if len(row.labels) == 1}
     lengths = sorted(about_tokens(row.text) for row in taken)
+    written = sorted(about_tokens(row.answer) for row in taken)
     sample = [row.text for row in taken[:: max(1, len(taken) // _SAMPLE)]][:_SAMPLE]
     return Facts(
         rows=len(table.rows),
@@ -132,7 +141,9 @@ def find_facts(table: Table, text: str, label: str) -> Facts:
         several=sum(len(row.labels) > 1 for row in taken),
         never_alone=tuple(label for label in counts if label not in alone),
         tokens=(_at(lengths, 0.5), _at(lengths, 0.95), _at(lengths, 0.99)),
-        answer_tokens=0 if closed else _at(sorted(about_tokens(row.answer) for row in taken), 0.99),
+        answer_tokens=0 if closed else _at(written, 0.99),
+        answer_median=0 if closed else _at(written, 0.5),
+        prose=0.0 if closed else sum(is_prose(row.answer) for row in taken) / len(taken),
         languages=_languages(sample),
         personal=len(PersonalDataFinder().find_all(sample)) / len(sample),
     )
@@ -168,6 +179,17 @@ def _spellings(taken: Iterable[Taken]) -> dict[str, str]:
 def about_tokens(text: str) -> int:
     """A text's tokens, about: no tokenizer is asked, and too many is the better mistake."""
     return max(len(text) // 4, round(1.3 * len(normalise.words(text)))) + 2
+
+
+def is_prose(text: str) -> bool:
+    """Whether a text reads as a sentence or more, and not as a name, a figure, a command or a line of code."""
+    said = [word.strip(_MARKS) for word in text.split()]
+    return len(said) >= _SENTENCE and sum(map(_is_word, said)) >= _WORDLIKE * len(said)
+
+
+def _is_word(text: str) -> bool:
+    """Letters, also with a hyphen or an apostrophe between them."""
+    return all(part.isalpha() for part in re.split("[-'’]", text))
 
 
 def _at(ordered: list[int], share: float) -> int:

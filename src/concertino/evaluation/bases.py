@@ -18,6 +18,7 @@ from concertino.evaluation.cost import Energy, describe_machine
 from concertino.evaluation.evaluate import Options, sample, task_for
 from concertino.evaluation.generalist import Asking, best_prompt, prompted_engine
 from concertino.evaluation.measured import Answered, compare_pairs, group_of, judge, measure, prediction_lines
+from concertino.evaluation.report import right_line
 from concertino.evaluation.results import FOLDER, REPORT, BasesReport, Kind, Looks, PromptTried
 from concertino.evaluation.running import Note, engine_for
 from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line, usable_rows
@@ -112,6 +113,8 @@ class _Bases:
         metric, rows = self.recipe.evaluation.metric, everyone[0].rows
         measured_on = len(rows) + len(left_out)
         notes = [left_out_line(left_out, len(rows))] if left_out else []
+        if self.recipe.evaluation.right_score:
+            notes.append(right_line(self.recipe.evaluation.right_score))
         if isinstance(self.task, ProgramTask):
             notes.append(barriers_line(self.task))
         if self.dataset.manifest.recipe_digest != self.recipe.data_digest:

@@ -5,23 +5,23 @@ from html import escape
 from concertino.evaluation import plots
 from concertino.evaluation.page import document, listed, table
 from concertino.evaluation.report import (
-    COMPARISON_TITLES,
     METRICS,
     PROMPT_TITLES,
-    RUNNER_TITLES,
     comparison_cells,
+    comparison_titles,
     cost_line,
     markdown_table,
     prompt_cells,
-    runner_cells,
     runner_lines,
+    runner_table,
 )
 from concertino.evaluation.results import BasesReport, Pair
+from concertino.recipe import Metric
 
-PAIR_TITLES = tuple(
-    {"against": "the second", "specialist alone / other alone": "first alone / second alone"}.get(title, title)
-    for title in ("the first", *COMPARISON_TITLES)
-)
+
+def pair_titles(metric: Metric) -> tuple[str, ...]:
+    """The titles of the table of pairs."""
+    return ("the first", "the second", *comparison_titles(metric, "first", "second")[1:])
 
 
 def verdict(report: BasesReport) -> str:
@@ -50,7 +50,7 @@ def looks_line(report: BasesReport) -> str:
 
 
 def pair_cells(pair: Pair) -> tuple[str, ...]:
-    """One line of the table of pairs, below PAIR_TITLES."""
+    """One line of the table of pairs, below `pair_titles`."""
     return (pair.first, *comparison_cells(pair.comparison))
 
 
@@ -71,13 +71,12 @@ def markdown(report: BasesReport) -> str:
     parts = [
         f"# {report.name}: bases\n\n{verdict(report)}\n",
         f"{about_line(report)}\n",
-        f"## Who answers how well ({METRICS[report.metric]})\n\n"
-        + markdown_table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        f"## Who answers how well ({METRICS[report.metric]})\n\n" + markdown_table(*runner_table(report.runners)),
         "\n".join(f"* {line}" for line in runner_lines(report.runners))
         + f"\n\n{cost_line(report.energy, report.machine)}\n",
     ]
     if report.pairs:
-        pairs = markdown_table(PAIR_TITLES, [pair_cells(pair) for pair in report.pairs])
+        pairs = markdown_table(pair_titles(report.metric), [pair_cells(pair) for pair in report.pairs])
         parts.append(f"## Each against each, on the same rows\n\n{pairs}")
     tried = markdown_table(("base", *PROMPT_TITLES), _prompt_rows(report))
     parts.append(f"## Prompts tried, on dev\n\n{tried}")
@@ -97,12 +96,12 @@ def page(report: BasesReport) -> str:
         f'<p class="soft">{escape(about_line(report))}</p>',
         f"<h2>Who answers how well ({metric}, 95 % interval)</h2>",
         plots.bars(report.runners, metric),
-        table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        table(*runner_table(report.runners)),
         listed(runner_lines(report.runners)),
     ]
     if report.pairs:
         parts.append("<h2>Each against each, on the same rows</h2>")
-        parts.append(table(PAIR_TITLES, [pair_cells(pair) for pair in report.pairs]))
+        parts.append(table(pair_titles(report.metric), [pair_cells(pair) for pair in report.pairs]))
     if drawn := plots.cost_and_quality(report.runners, metric):
         parts += [f"<h2>Cost and {metric}: up and to the left is better</h2>", drawn]
     parts.append(f'<p class="soft">{escape(cost_line(report.energy, report.machine))}</p>')

@@ -35,6 +35,11 @@ _LEAST, _MARGIN = 1e-300, 1e-4
 """Probabilities of answers are taken for no less than this, and tempered ones stay so far below one."""
 
 
+NOBODY_SAYS = (
+    "The metric {} grades answers, and the recipe does not say from which score one is right (evaluation.right_score), "
+    "so none is held back for being doubtful."
+)
+"""Why a skill has no confidence in its answers."""
 ENOUGH_FOR_TEMPERATURE = 60
 """With so many dev rows the temperature is fitted on those alone."""
 TEMPERATURE_SHARE = 5

@@ -26,6 +26,7 @@ from concertino.evaluation.measured import (
     by_label,
     compare_all,
     confusions,
+    examples,
     group_of,
     judge,
     measure,
@@ -59,6 +60,7 @@ from concertino.evaluation.specialist import Specialist, calibrate, specialist_o
 from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.labels import LabelTask
 from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line, usable_rows
+from concertino.evaluation.tasks.prose import ProseTask
 from concertino.evaluation.tasks.text import TextTask
 from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
@@ -111,6 +113,8 @@ def task_for(recipe: Recipe, labels: tuple[str, ...]) -> Task:
     """The task that a recipe describes."""
     if recipe.evaluation.metric is Metric.TESTS:
         return ProgramTask(recipe.name)
+    if recipe.evaluation.metric.graded:
+        return ProseTask(recipe.name, recipe.evaluation.metric, recipe.evaluation.right_score)
     if recipe.free_text or not labels:
         return TextTask(recipe.name, recipe.evaluation.metric)
     return LabelTask(recipe.name, labels)
@@ -178,7 +182,7 @@ class _Evaluation:
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row], calibration: Calibration
     ) -> tuple[Answered, list[Answered], OutOfScope | None, Forgetting]:
         others: list[Answered] = []
-        temperature = calibration.temperature
+        temperature = calibration.temperature if self.recipe.evaluation.tells_right else None
         async with specialist_of(self.recipe, self.run_folder, self.store, temperature) as specialist:
             found = await specialist.answer([row.text for row in rows], "specialist", self.note)
             about = f"{manifest.base} with a LoRA adapter of rank {manifest.rank}"
@@ -200,10 +204,11 @@ class _Evaluation:
             texts = questions_of_others(self.recipe.specialist, open_scope_encoder(self.store))
         if specialist.costly:
             texts = texts[: self.recipe.evaluation.generalist_rows]
-        if not texts or inside.scores is None:
+        if not texts or any(item.confidence is None for item in inside.predictions):
             return None
         found = await specialist.answer(texts, "specialist on texts of other domains", self.note)
-        return judge_outside(inside.predictions, texts, found, calibration.threshold, self.scope_threshold)
+        thresholds = calibration.threshold, self.scope_threshold
+        return judge_outside(inside.predictions, texts, found, *thresholds, sure=inside.scores is not None)
 
     def _with_vectors(
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row]
@@ -347,6 +352,8 @@ class _Evaluation:
             reliability=reliability(mine.confidence, mine.right) if mine is not None else [],
             left_out=len(self.left_out),
             text_temperature=calibration.temperature if self.recipe.free_text and mine is not None else None,
+            examples=examples(specialist),
+            right_score=self.recipe.evaluation.right_score,
         )
 
     def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:

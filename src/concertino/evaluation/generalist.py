@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from concertino.backends.base import ModelUse
 from concertino.datasets.folder import Row
@@ -14,6 +15,7 @@ from concertino.evaluation.results import PromptTried
 from concertino.evaluation.running import Asked, Engine, Kept, Note, Prediction, engine_for, predict_all
 from concertino.evaluation.specialist import CONTEXT_TOKENS
 from concertino.evaluation.tasks.base import Task
+from concertino.evaluation.tasks.prose import ProseTask
 from concertino.models import Store
 from concertino.recipe import Recipe
 
@@ -66,18 +68,24 @@ class Asking:
 async def best_prompt(
     asking: Asking, rows: Sequence[Row], vectors: np.ndarray, note: Note
 ) -> tuple[Prompt, list[PromptTried]]:
-    """The prompt that gets most of the selection rows right; among equals the one with fewer tokens to read."""
-    ranked: list[tuple[tuple[int, float], Prompt, int]] = []
+    """The prompt that gets most of the selection rows right, or the best mean score; among equals the one with fewer
+    tokens to read."""
+    ranked: list[tuple[tuple[float, int], PromptTried, Prompt]] = []
+    task = asking.task
     for prompt in asking.prompts:
         found, answers = await asking.answer(prompt, rows, vectors, note)
-        right = sum(asking.task.right(row, answer) for row, answer in zip(rows, answers, strict=True))
+        right = sum(task.right(row, answer) for row, answer in zip(rows, answers, strict=True))
         tokens = sum(prediction.prompt_tokens or 0 for prediction in found)
-        ranked.append(((right, -tokens), prompt, sum(answer is None for answer in answers)))
-        note(f"{asking.who}, {prompt.name}: {right} of {len(rows)} right")
-    chosen = max(ranked, key=lambda item: item[0])[1]
-    return chosen, [
-        PromptTried(prompt.name, score[0], len(rows), failures, prompt is chosen) for score, prompt, failures in ranked
-    ]
+        reached, score, said = float(right), None, f"{right} of {len(rows)} right"
+        if isinstance(task, ProseTask):
+            reached = sum(task.score(row, answer) for row, answer in zip(rows, answers, strict=True))
+            score = reached / max(len(rows), 1)
+            said = f"mean score {score:.3f} on {len(rows)} rows"
+        failures = sum(answer is None for answer in answers)
+        ranked.append(((reached, -tokens), PromptTried(prompt.name, right, len(rows), failures, False, score), prompt))
+        note(f"{asking.who}, {prompt.name}: {said}")
+    chosen = max(ranked, key=lambda item: item[0])[2]
+    return chosen, [structs.replace(tried, chosen=prompt is chosen) for _, tried, prompt in ranked]
 
 
 def generalist_engine(recipe: Recipe, store: Store) -> AbstractAsyncContextManager[Engine]:

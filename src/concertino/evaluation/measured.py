@@ -10,17 +10,27 @@ from msgspec import Struct, structs
 from concertino.config import Price
 from concertino.datasets.folder import Row
 from concertino.evaluation.calibration import Scores
-from concertino.evaluation.metrics import macro_f1, mean_values_f1, risk_coverage, statistics_of
-from concertino.evaluation.results import Comparison, Confusion, Kind, LabelResult, Pair, RunnerResult
+from concertino.evaluation.metrics import macro_f1, mean_grades, mean_values_f1, risk_coverage, statistics_of
+from concertino.evaluation.results import Comparison, Confusion, Example, Kind, LabelResult, Pair, RunnerResult
 from concertino.evaluation.running import Prediction
-from concertino.evaluation.statistics import compare, holm, mcnemar, resampled_interval, wilson
+from concertino.evaluation.statistics import (
+    compare,
+    holm,
+    mcnemar,
+    permutation_p,
+    resampled_interval,
+    wilson,
+)
 from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.program import ProgramTask
+from concertino.evaluation.tasks.prose import ProseTask
 from concertino.programs.outcome import Outcome
 from concertino.recipe import Metric
 from concertino.training.routing.figures import auroc, expected_calibration_error
 
 _MOST_CONFUSIONS = 20
+_OF_A_KIND = 2
+"""Examples of answers with low, middling and high scores."""
 
 
 class Answered(Struct, frozen=True, eq=False):
@@ -33,15 +43,23 @@ class Answered(Struct, frozen=True, eq=False):
     predictions: Sequence[Prediction]
     answers: Sequence[str | None]
     right: Sequence[bool]
+    """Empty where answers are graded, and nobody said from which score they are right."""
     price: Price = Price()
     outcomes: Sequence[Outcome] = ()
     """Of programs: how the tests ended, row by row."""
+    grades: Sequence[float] = ()
+    """Of prose: the score of each answer, 0 to 1."""
+
+    @property
+    def worth(self) -> Sequence[float]:
+        """What each answer counts: its score, or whether it is right."""
+        return self.grades or self.right
 
     @property
     def scores(self) -> Scores | None:
-        """Confidences, where every answer has one."""
+        """Confidences, where every answer has one and is right or wrong."""
         found = [prediction.confidence for prediction in self.predictions]
-        if not found or any(confidence is None for confidence in found):
+        if not found or not self.right or any(confidence is None for confidence in found):
             return None
         return Scores(np.asarray(found, float), np.asarray(self.right, bool))
 
@@ -54,10 +72,11 @@ def group_of(row: Row) -> str:
 def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> RunnerResult:
     """A runner's figures."""
     rows, right = len(answered.rows), sum(answered.right)
-    values, figure = statistics_of(answered.rows, answered.answers, answered.right, metric, labels)
+    values, figure = statistics_of(answered.rows, answered.answers, answered.worth, metric, labels)
     value = float(figure(values.sum(0)[None])[0])
     groups = [group_of(row) for row in answered.rows]
-    interval = resampled_interval(values, groups, figure) if metric is Metric.MACRO_F1 else wilson(right, rows)
+    drawn = metric is Metric.MACRO_F1 or metric.graded
+    interval = resampled_interval(values, groups, figure) if drawn else wilson(right, rows)
     scores, predictions = answered.scores, answered.predictions
     prompt = _mean([item.prompt_tokens for item in predictions])
     completion = _mean([item.completion_tokens for item in predictions])
@@ -72,8 +91,8 @@ def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> Runner
         value=value,
         lower=interval.lower,
         upper=interval.upper,
-        right=right,
-        accuracy=right / rows,
+        right=right if answered.right else None,
+        accuracy=right / rows if answered.right else None,
         macro_f1=macro_f1(answered.rows, answered.answers, labels) if labels else None,
         format_failures=sum(answer is None for answer in answered.answers),
         cpu_s=_percentile([item.cpu_s for item in predictions], 50),
@@ -89,6 +108,8 @@ def measure(answered: Answered, metric: Metric, labels: Sequence[str]) -> Runner
         answer_auroc=_number(auroc(scores.confidence, scores.right)) if scores else None,
         outcomes={outcome: count for outcome in Outcome if (count := list(answered.outcomes).count(outcome))},
         values_f1=mean_values_f1(answered.rows, answered.answers) if metric is Metric.VALUES else None,
+        grades=mean_grades(answered.rows, answered.answers) if metric.graded else {},
+        quartiles=_quartiles(answered.grades),
     )
 
 
@@ -104,15 +125,21 @@ def judge(
 ) -> Answered:
     """What a runner answered, with what the task says of each answer."""
     pairs = list(zip(rows, answers, strict=True))
-    right = [task.right(row, answer) for row, answer in pairs]
     outcomes: list[Outcome] = []
+    grades: list[float] = []
+    if isinstance(task, ProseTask):
+        grades = [task.score(row, answer) for row, answer in pairs]
+        right = [grade >= task.right_score for grade in grades] if task.right_score else []
+    else:
+        right = [task.right(row, answer) for row, answer in pairs]
     if isinstance(task, ProgramTask):
         outcomes = [task.verdict(row, answer).outcome for row, answer in pairs]
-    return Answered(name, kind, about, rows, predictions, answers, right, price, outcomes)
+    return Answered(name, kind, about, rows, predictions, answers, right, price, outcomes, grades)
 
 
 def prediction_lines(answered: Answered) -> list[dict[str, Any]]:
     """A runner's lines of predictions.jsonl."""
+    told: Sequence[bool | None] = answered.right or [None] * len(answered.rows)
     lines: list[dict[str, Any]] = [
         {
             "id": row.id,
@@ -123,10 +150,10 @@ def prediction_lines(answered: Answered) -> list[dict[str, Any]]:
             "right": right,
             "confidence": item.confidence,
         }
-        for row, answer, right, item in zip(
-            answered.rows, answered.answers, answered.right, answered.predictions, strict=True
-        )
+        for row, answer, right, item in zip(answered.rows, answered.answers, told, answered.predictions, strict=True)
     ]
+    for line, grade in zip(lines, answered.grades, strict=False):
+        line["score"] = grade
     for line, outcome in zip(lines, answered.outcomes, strict=False):
         line["outcome"] = outcome
     return lines
@@ -153,14 +180,20 @@ def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequ
     mine = [place for place, row in enumerate(specialist.rows) if row.id in theirs]
     yours = [theirs[specialist.rows[place].id] for place in mine]
     rows = [specialist.rows[place] for place in mine]
-    first_right, second_right = [specialist.right[p] for p in mine], [other.right[p] for p in yours]
-    first, figure = statistics_of(rows, [specialist.answers[p] for p in mine], first_right, metric, labels)
-    second, _ = statistics_of(rows, [other.answers[p] for p in yours], second_right, metric, labels)
-    drawn = compare(first, second, [group_of(row) for row in rows], figure)
-    paired = mcnemar(first_right, second_right)
+    first_worth, second_worth = [specialist.worth[p] for p in mine], [other.worth[p] for p in yours]
+    first, figure = statistics_of(rows, [specialist.answers[p] for p in mine], first_worth, metric, labels)
+    second, _ = statistics_of(rows, [other.answers[p] for p in yours], second_worth, metric, labels)
+    groups = [group_of(row) for row in rows]
+    drawn = compare(first, second, groups, figure)
+    better = [one > two for one, two in zip(first_worth, second_worth, strict=True)]
+    paired = mcnemar(better, [one < two for one, two in zip(first_worth, second_worth, strict=True)])
+    p, test = paired.p, "mcnemar-exact" if paired.exact else "mcnemar-corrected"
+    if metric is Metric.MACRO_F1:
+        p, test = drawn.p, "paired-bootstrap"
+    elif metric.graded:
+        p, test = permutation_p(first[:, 0], second[:, 0], groups), "paired-permutation"
     own_cpu = _percentile([specialist.predictions[p].cpu_s for p in mine], 50)
     their_cpu = _percentile([other.predictions[p].cpu_s for p in yours], 50)
-    bootstrapped = metric is Metric.MACRO_F1
     return Comparison(
         name=other.name,
         rows=len(rows),
@@ -168,9 +201,9 @@ def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequ
         difference=drawn.difference,
         lower=drawn.lower,
         upper=drawn.upper,
-        p=drawn.p if bootstrapped else paired.p,
+        p=p,
         holm_p=1.0,
-        test="paired-bootstrap" if bootstrapped else "mcnemar-exact" if paired.exact else "mcnemar-corrected",
+        test=test,
         only_specialist=paired.first_only,
         only_other=paired.second_only,
         discordant=paired.discordant,
@@ -218,12 +251,32 @@ def by_label(specialist: Answered, others: Sequence[Answered], labels: Sequence[
 def confusions(specialist: Answered) -> list[Confusion]:
     """What is taken for what most often."""
     counts: dict[tuple[str, str], int] = {}
+    if not specialist.right:
+        return []
     for row, answer, right in zip(specialist.rows, specialist.answers, specialist.right, strict=True):
         if not right and row.labels:
             pair = (row.labels[0], answer if answer is not None else "(no answer)")
             counts[pair] = counts.get(pair, 0) + 1
     worst = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CONFUSIONS]
     return [Confusion(truth, answer, rows) for (truth, answer), rows in worst]
+
+
+def examples(specialist: Answered) -> list[Example]:
+    """Of answers in prose the two of the lowest scores, two in the middle and the two of the highest."""
+    ranked = sorted(range(len(specialist.grades)), key=lambda place: specialist.grades[place])
+    middle = (len(ranked) - _OF_A_KIND) // 2
+    shown = ranked
+    if len(ranked) > 3 * _OF_A_KIND:
+        shown = ranked[:_OF_A_KIND] + ranked[middle : middle + _OF_A_KIND] + ranked[-_OF_A_KIND:]
+    rows, answers, grades = specialist.rows, specialist.answers, specialist.grades
+    return [Example(rows[place].text, rows[place].answer, answers[place], grades[place]) for place in shown]
+
+
+def _quartiles(grades: Sequence[float]) -> tuple[float, float, float] | None:
+    if not grades:
+        return None
+    lower, median, upper = np.percentile(grades, [25, 50, 75])
+    return float(lower), float(median), float(upper)
 
 
 def _truth(row: Row, answer: str | None) -> str:

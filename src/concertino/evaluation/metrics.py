@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.datasets.folder import Row
+from concertino.datasets.prose import MEASURES, grade
 from concertino.datasets.values import same_values, values_f1
 from concertino.evaluation.statistics import mean
 from concertino.recipe import Metric
@@ -52,11 +53,14 @@ def is_right(row: Row, answer: str | None, metric: Metric) -> bool:
 
 
 def statistics_of(
-    rows: Sequence[Row], answers: Sequence[str | None], right: Sequence[bool], metric: Metric, labels: Sequence[str]
+    rows: Sequence[Row], answers: Sequence[str | None], worth: Sequence[float], metric: Metric, labels: Sequence[str]
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """What each row adds to the sums that `metric` is made of, `[rows, statistics]`, and the figure over such sums."""
+    """What each row adds to the sums that `metric` is made of, `[rows, statistics]`, and the figure over such sums.
+
+    `worth` says of each answer whether it is right, or of a graded metric its score.
+    """
     if metric is not Metric.MACRO_F1:
-        return np.column_stack([np.asarray(right, float), np.ones(len(rows))]), mean
+        return np.column_stack([np.asarray(worth, float), np.ones(len(rows))]), mean
     place = {label: number for number, label in enumerate(labels)}
     counts = np.zeros((len(rows), 3, len(labels)))
     for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
@@ -88,6 +92,12 @@ def mean_values_f1(rows: Sequence[Row], answers: Sequence[str | None]) -> float:
     """The mean of `values_f1` over the rows; a format failure counts 0."""
     pairs = zip(rows, answers, strict=True)
     return float(np.mean([0.0 if answer is None else values_f1(answer, row.answer) for row, answer in pairs]))
+
+
+def mean_grades(rows: Sequence[Row], answers: Sequence[str | None]) -> dict[Metric, float]:
+    """The mean score by each graded metric; a format failure counts 0."""
+    pairs = list(zip(rows, answers, strict=True))
+    return {metric: float(np.mean([grade(metric, answer, row.answer) for row, answer in pairs])) for metric in MEASURES}
 
 
 def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> RiskCoverage:

@@ -6,21 +6,23 @@ from pathlib import Path
 
 from concertino.evaluation import plots
 from concertino.evaluation.report import (
-    COMPARISON_TITLES,
+    EXAMPLE_TITLES,
     LABEL_TITLES,
     METRICS,
     PROMPT_TITLES,
-    RUNNER_TITLES,
     abstention_lines,
     comparison_cells,
+    comparison_titles,
     cost_line,
+    example_cells,
     forgetting_line,
     label_cells,
     looks_line,
     prompt_cells,
-    runner_cells,
     runner_lines,
+    runner_table,
     scope_line,
+    short,
     verdict,
 )
 from concertino.evaluation.results import EvaluationReport
@@ -64,12 +66,12 @@ def page(report: EvaluationReport) -> str:
         f"{report.dataset_content[:12]} · recipe {report.recipe_digest[:12]}<br>{escape(looks_line(report))}</p>",
         f"<h2>Who answers how well ({metric}, 95 % interval)</h2>",
         plots.bars(report.runners, metric),
-        table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        table(*runner_table(report.runners)),
         listed(runner_lines(report.runners)),
     ]
     if report.comparisons:
         parts.append("<h2>The specialist against each, on the rows that both answered</h2>")
-        parts.append(table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons]))
+        parts.append(table(comparison_titles(report.metric), [comparison_cells(item) for item in report.comparisons]))
     if drawn := plots.cost_and_quality(report.runners, metric):
         parts += [f"<h2>Cost and {metric}: up and to the left is better</h2>", drawn]
     parts.append(f'<p class="soft">{escape(cost_line(report.energy, report.machine))}</p>')
@@ -83,9 +85,12 @@ def page(report: EvaluationReport) -> str:
         parts += ["<h2>Is its confidence honest?</h2>", drawn]
     parts += ["<h2>Texts of other domains</h2>", f"<p>{escape(scope_line(report))}</p>"]
     if report.out_of_scope is not None and report.out_of_scope.examples:
-        shown = [(_short(text), label, f"{sure:.1%}") for text, label, sure in report.out_of_scope.examples]
-        parts.append(table(("surest of them", "answer", "confidence"), shown, long=0))
+        shown = [(short(text), label, f"{sure:.1%}") for text, label, sure in report.out_of_scope.examples]
+        parts.append(table(("surest of them", "answer", "confidence"), shown, 0))
     parts += ["<h2>Forgetting</h2>", f"<p>{escape(forgetting_line(report))}</p>"]
+    if report.examples:
+        graded = [example_cells(item) for item in report.examples]
+        parts += ["<h2>What the scores look like</h2>", table(EXAMPLE_TITLES, graded, 1, 2, 3)]
     if report.confusions:
         parts += [
             "<h2>Most frequent confusions</h2>",
@@ -115,10 +120,10 @@ def write_page(path: Path, report: EvaluationReport) -> None:
     path.write_text(page(report), "utf-8")
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], long: int = -1) -> str:
-    """A table in HTML; the column `long` may wrap."""
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *long: int) -> str:
+    """A table in HTML; the columns `long` may wrap."""
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    kinds = [' class="long"' if place == long else "" for place in range(len(titles))]
+    kinds = [' class="long"' if place in long else "" for place in range(len(titles))]
     body = "".join(
         f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
         for row in rows
@@ -130,8 +135,3 @@ def listed(lines: Sequence[str], soft: bool = True) -> str:
     """A list in HTML, in small type unless `soft` is off."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul class="soft">{items}</ul>' if soft else f"<ul>{items}</ul>"
-
-
-def _short(text: str) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= 140 else f"{plain[:139]}…"

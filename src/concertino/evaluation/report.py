@@ -7,11 +7,13 @@ from concertino.evaluation.results import (
     Abstention,
     Comparison,
     EvaluationReport,
+    Example,
     Kind,
     LabelResult,
     PromptTried,
     RunnerResult,
 )
+from concertino.recipe import Metric
 
 METRICS = {
     "accuracy": "accuracy",
@@ -20,17 +22,25 @@ METRICS = {
     "command_template": "command form",
     "tests_pass": "tests passed",
     "values": "values",
+    "token_f1": "token F1",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
 }
+_TELLS_RIGHT = ("right", "ECE", "AURC")
+"""Columns that are empty where no answer counts as right or wrong."""
 RUNNER_TITLES = (
     "runner", "figure", "95 %", "right", "format failures", "CPU a request", "p50", "p95", "tokens in / out",
     "1,000 requests", "energy", "ECE", "AURC",
 )  # fmt: skip
-COMPARISON_TITLES = (
-    "against", "rows", "difference", "95 %", "p", "p (Holm)", "test", "specialist alone / other alone", "CPU ratio",
-)  # fmt: skip
-
-PROMPT_TITLES = ("prompt", "right", "format failures", "")
+PROMPT_TITLES = ("prompt", "reached", "format failures", "")
+EXAMPLE_TITLES = ("score", "text", "the row's answer", "the specialist's answer")
 LABEL_TITLES = ("label", "rows", "precision", "recall", "F1")
+
+
+def comparison_titles(metric: Metric, first: str = "specialist", second: str = "other") -> tuple[str, ...]:
+    """The titles of a table of comparisons, of which the last but one counts rows."""
+    counted = f"rows higher / lower than {second}" if metric.graded else f"{first} alone / {second} alone"
+    return ("against", "rows", "difference", "95 %", "p", "p (Holm)", "test", counted, "CPU ratio")
 
 
 def verdict(report: EvaluationReport) -> str:
@@ -59,7 +69,9 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
         )
     if found.abstention is Abstention.NOT_APPLICABLE:
         return [f"No threshold on how right an answer is: {found.note}", *scope]
+    right = [right_line(report.right_score)] if report.right_score else []
     lines = [
+        *right,
         *scope,
         f"Feasibility: {found.base_risk:.1%} of the {found.rows} calibration rows are wrong when all are answered; to "
         f"err on at most {found.alpha:.1%} of the answers given, at least {found.must_abstain:.1%} must be abstained "
@@ -84,6 +96,13 @@ def abstention_lines(report: EvaluationReport) -> list[str]:
     return lines
 
 
+def right_line(right_score: float) -> str:
+    """What right and wrong mean of graded answers."""
+    return (
+        f"An answer counts as right from a score of {right_score:.1%} on, and as wrong below (evaluation.right_score)."
+    )
+
+
 def scope_line(report: EvaluationReport) -> str:
     found = report.out_of_scope
     if found is None:
@@ -91,9 +110,11 @@ def scope_line(report: EvaluationReport) -> str:
     answered = (
         "all are answered, for want of a threshold" if found.answered is None else f"{found.answered:.1%} are answered"
     )
-    auroc = "unknown" if found.auroc is None else f"{found.auroc:.3f}"
-    scope = "" if found.scope_auroc is None else f", of the scope alone {found.scope_auroc:.3f}"
-    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of the confidence {auroc}{scope}."
+    of = f"the confidence {'unknown' if found.auroc is None else f'{found.auroc:.3f}'}"
+    if found.scope_auroc is not None:
+        scope = f"{found.scope_auroc:.3f}"
+        of = f"the scope {scope}" if found.auroc is None else f"{of}, of the scope alone {scope}"
+    return f"{found.rows} texts that the skill is not for: {answered}; AUROC of {of}."
 
 
 def forgetting_line(report: EvaluationReport) -> str:
@@ -125,7 +146,7 @@ def runner_cells(runner: RunnerResult) -> tuple[str, ...]:
         runner.name,
         f"{runner.value:.1%}",
         f"{runner.lower:.1%} to {runner.upper:.1%}",
-        f"{runner.right} of {runner.rows}",
+        "-" if runner.right is None else f"{runner.right} of {runner.rows}",
         str(runner.format_failures),
         seconds(runner.cpu_s),
         seconds(runner.latency_p50_s),
@@ -138,8 +159,17 @@ def runner_cells(runner: RunnerResult) -> tuple[str, ...]:
     )
 
 
+def runner_table(runners: Sequence[RunnerResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Titles and lines of the table of runners, without columns that mean nothing for any of them."""
+    empty = _TELLS_RIGHT if all(runner.right is None for runner in runners) else ()
+    shown = [place for place, title in enumerate(RUNNER_TITLES) if title not in empty]
+    lines = [RUNNER_TITLES, *(runner_cells(runner) for runner in runners)]
+    titles, *rows = (tuple(line[place] for place in shown) for line in lines)
+    return titles, rows
+
+
 def comparison_cells(found: Comparison) -> tuple[str, ...]:
-    """One line of the table of comparisons, below COMPARISON_TITLES."""
+    """One line of the table of comparisons, below `comparison_titles`."""
     return (
         found.name,
         str(found.rows),
@@ -156,7 +186,8 @@ def comparison_cells(found: Comparison) -> tuple[str, ...]:
 def prompt_cells(tried: PromptTried) -> tuple[str, ...]:
     """One line of the table of prompts, below PROMPT_TITLES."""
     chosen = "chosen" if tried.chosen else ""
-    return tried.name, f"{tried.right} of {tried.rows}", str(tried.format_failures), chosen
+    reached = f"{tried.right} of {tried.rows}" if tried.score is None else f"{tried.score:.1%} on {tried.rows} rows"
+    return tried.name, reached, str(tried.format_failures), chosen
 
 
 def label_cells(found: LabelResult) -> tuple[str, ...]:
@@ -164,12 +195,24 @@ def label_cells(found: LabelResult) -> tuple[str, ...]:
     return found.label, str(found.rows), f"{found.precision:.1%}", f"{found.recall:.1%}", f"{found.f1:.1%}"
 
 
+def example_cells(found: Example) -> tuple[str, ...]:
+    """One line of the table of examples, below EXAMPLE_TITLES."""
+    return f"{found.score:.1%}", short(found.text), short(found.expected), short(found.answer or "(none)")
+
+
 def runner_lines(runners: Sequence[RunnerResult]) -> list[str]:
-    """What each runner is, what its second figure is, and how the tests of its programs ended."""
+    """What each runner is, what its other figures are, and how the tests of its programs ended."""
     lines = []
     for runner in runners:
         ended = ", ".join(f"{rows} {outcome.replace('_', ' ')}" for outcome, rows in runner.outcomes.items())
         partly = "" if runner.values_f1 is None else f" F1 of its values: {runner.values_f1:.1%}."
+        if runner.quartiles is not None:
+            low, middle, high = runner.quartiles
+            beside = ", ".join(f"{METRICS[metric]} {value:.1%}" for metric, value in runner.grades.items())
+            partly = (
+                f" On its {runner.rows} rows {beside}. Half of its answers have {low:.1%} to {high:.1%}, the median is "
+                f"{middle:.1%}."
+            )
         lines.append(f"{runner.name}: {runner.about}.{partly}" + (f" Its programs: {ended}." if ended else ""))
     return lines
 
@@ -190,15 +233,14 @@ def markdown(report: EvaluationReport) -> str:
         f"Evaluated {report.created} on the part {report.part}: {report.rows} rows, {report.shared_rows} of them for "
         f"prompted models. {report.engine} adapter `{report.adapter[:12]}` on {report.base}, dataset "
         f"`{report.dataset_content[:12]}`, recipe `{report.recipe_digest[:12]}`.\n\n{looks_line(report)}\n",
-        f"## Who answers how well ({METRICS[report.metric]})\n\n"
-        + markdown_table(RUNNER_TITLES, [runner_cells(runner) for runner in report.runners]),
+        f"## Who answers how well ({METRICS[report.metric]})\n\n" + markdown_table(*runner_table(report.runners)),
         "\n".join(f"* {line}" for line in runner_lines(report.runners))
         + f"\n\n{cost_line(report.energy, report.machine)}\n",
     ]
     if report.comparisons:
         parts.append(
             "## The specialist against each, on shared rows\n\n"
-            + markdown_table(COMPARISON_TITLES, [comparison_cells(item) for item in report.comparisons])
+            + markdown_table(comparison_titles(report.metric), [comparison_cells(item) for item in report.comparisons])
         )
     if report.prompts:
         parts.append(
@@ -212,6 +254,9 @@ def markdown(report: EvaluationReport) -> str:
         parts.append(
             "## Labels, worst first\n\n" + markdown_table(LABEL_TITLES, [label_cells(item) for item in report.labels])
         )
+    if report.examples:
+        shown = [example_cells(item) for item in report.examples]
+        parts.append("## What the scores look like\n\n" + markdown_table(EXAMPLE_TITLES, shown))
     if report.confusions:
         listed = [(item.truth, item.answer, str(item.rows)) for item in report.confusions]
         parts.append("## Most frequent confusions\n\n" + markdown_table(("is", "was answered as", "rows"), listed))
@@ -224,6 +269,12 @@ def markdown(report: EvaluationReport) -> str:
 
 def write_markdown(path: Path, report: EvaluationReport) -> None:
     path.write_text(markdown(report), "utf-8")
+
+
+def short(text: str) -> str:
+    """A text on a line, without its end where it is long."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= 140 else f"{plain[:139]}…"
 
 
 def seconds(value: float | None) -> str:

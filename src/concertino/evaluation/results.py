@@ -38,10 +38,10 @@ class RunnerResult(Struct, frozen=True):
     value: float
     lower: float
     upper: float
-    """95 % interval of `value`: Wilson's for a share of rows, percentile bootstrap over groups for macro-F1."""
-    right: int
-    """Rows answered rightly, whatever the metric."""
-    accuracy: float
+    """95 % interval of `value`: Wilson's for a share of rows, else percentile bootstrap over groups."""
+    right: int | None
+    """Rows answered rightly, whatever the metric; None where answers are graded, and nobody said what is right."""
+    accuracy: float | None
     macro_f1: float | None
     format_failures: int
     """Answers in no acceptable form; they count as wrong, and are not among the wrong labels."""
@@ -66,6 +66,10 @@ class RunnerResult(Struct, frozen=True):
     values_f1: float | None = None
     """Of the metric `values`: the mean share of the expected values that an answer has, with words and numbers compared
     one by one."""
+    grades: dict[Metric, float] = field(default_factory=dict)
+    """Of prose: the mean score by each graded metric."""
+    quartiles: tuple[float, float, float] | None = None
+    """Of prose: a quarter, half and three quarters of the answers have at most this score by the metric."""
 
 
 class Comparison(Struct, frozen=True):
@@ -84,10 +88,10 @@ class Comparison(Struct, frozen=True):
     holm_p: float
     """Adjusted for all comparisons of this report."""
     test: str
-    """`mcnemar-exact`, `mcnemar-corrected` or `paired-bootstrap`."""
+    """`mcnemar-exact`, `mcnemar-corrected`, `paired-bootstrap` or `paired-permutation`."""
     only_specialist: int
     only_other: int
-    """Discordant pairs: rows that one alone got right."""
+    """Discordant pairs: rows that one alone got right, or where its score is higher."""
     discordant: int
     cpu_ratio: float | None
     """The specialist's median CPU seconds as a share of the other's."""
@@ -167,6 +171,15 @@ class Confusion(Struct, frozen=True):
     rows: int
 
 
+class Example(Struct, frozen=True):
+    """An answer in prose beside the row's, by which people see what a score is worth."""
+
+    text: str
+    expected: str
+    answer: str | None
+    score: float
+
+
 class Forgetting(Struct, frozen=True):
     """General questions before and after: the base with and without the adapter."""
 
@@ -191,6 +204,8 @@ class PromptTried(Struct, frozen=True):
     rows: int
     format_failures: int
     chosen: bool
+    score: float | None = None
+    """The mean score, where answers are graded."""
 
 
 class Looks(Struct, frozen=True):
@@ -241,6 +256,10 @@ class EvaluationReport(Struct, frozen=True):
     """Rows of the part that were not measured on, since their own answers do not pass their tests."""
     text_temperature: float | None = None
     """Free text: what makes the probability of an answer a confidence in it; None where there is none."""
+    examples: list[Example] = field(default_factory=list)
+    """Prose: the specialist's worst answers, some in the middle and the best."""
+    right_score: float = 0.0
+    """Prose: the score from which an answer counts as right; 0 where none does."""
 
     def runner(self, kind: Kind) -> RunnerResult | None:
         """The first runner of a kind."""

@@ -116,8 +116,11 @@ def judge_outside(
     outside: Sequence[Prediction],
     threshold: float | None,
     scope_threshold: float | None,
+    sure: bool = True,
 ) -> OutOfScope:
-    """What a skill made of `texts` that it is not for, beside its predictions on its own. All have a confidence."""
+    """What a skill made of `texts` that it is not for, beside its predictions on its own. All have a confidence, which
+    is nothing but the scope where answers have none of their own (`sure` is off).
+    """
     confidence = _values([item.confidence for item in outside])
     answered = np.ones(len(texts), bool)
     if threshold is not None:
@@ -129,7 +132,7 @@ def judge_outside(
     return OutOfScope(
         rows=len(texts),
         answered=None if threshold is None and scope_threshold is None else float(answered.mean()),
-        auroc=_apart([item.confidence for item in inside], [item.confidence for item in outside]),
+        auroc=_apart([item.confidence for item in inside], [item.confidence for item in outside]) if sure else None,
         examples=[(texts[place], outside[place].text, float(confidence[place])) for place in surest],
         scope_auroc=_apart([item.scope for item in inside], [item.scope for item in outside]) if told else None,
     )

@@ -40,7 +40,7 @@ class Specialist:
 
     def __init__(
         self, recipe: Recipe, engine: Engine, card: SpecialistCard, labels: tuple[str, ...], cache: Path,
-        scope: Callable[[str], float] | None = None, text_temperature: float = 1.0,
+        scope: Callable[[str], float] | None = None, text_temperature: float | None = 1.0,
     ) -> None:  # fmt: skip
         self.recipe = recipe
         self.engine = engine
@@ -80,9 +80,9 @@ class Specialist:
 
 @asynccontextmanager
 async def specialist_of(
-    recipe: Recipe, run_folder: Path, store: Store, text_temperature: float = 1.0
+    recipe: Recipe, run_folder: Path, store: Store, text_temperature: float | None = 1.0
 ) -> AsyncIterator[Specialist]:
-    """The specialist of a run folder. `text_temperature` is for answers in free text.
+    """The specialist of a run folder. `text_temperature` is for answers in free text; None gives them no confidence.
 
     Raises ConfigurationError for a damaged adapter, ModelMissing for its base.
     """
@@ -111,6 +111,8 @@ async def calibrate(
     alpha = recipe.evaluation.alpha
     rows, dev_rows = list(dataset.rows(Part.CALIBRATION)), list(dataset.rows(Part.DEV))
     manifest = read_adapter(run_folder / ADAPTER)
+    if not recipe.evaluation.tells_right:
+        return calibrating.not_applicable(alpha, calibrating.NOBODY_SAYS.format(recipe.evaluation.metric))
     if not rows and not (recipe.free_text and dev_rows):
         return calibrating.not_applicable(alpha, "The dataset has no calibration part.")
     temperature = manifest.temperature

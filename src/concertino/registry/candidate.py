@@ -25,7 +25,8 @@ class Prediction(Struct, frozen=True, omit_defaults=True):
     id: str
     expected: tuple[str, ...]
     answer: str | None
-    right: bool
+    right: bool | None
+    """None where answers are graded, and nobody said from which score one is right."""
     group: str = ""
     runner: str = ""
 

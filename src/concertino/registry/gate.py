@@ -49,6 +49,7 @@ class Against(Struct, frozen=True):
 class Threshold(Struct, frozen=True):
     threshold: float | None = None
     abstention: str = ""
+    note: str = ""
     temperature: float = 1.0
     alpha: float = 0.05
 
@@ -81,6 +82,7 @@ class Report(Struct, frozen=True):
     out_of_scope: OutOfScope | None = None
     scope_threshold: float | None = None
     text_temperature: float | None = None
+    right_score: float = 0.0
     command: str = ""
     created: str = ""
 

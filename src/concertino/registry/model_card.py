@@ -13,6 +13,7 @@ import yaml
 
 from concertino.models.adapters import AdapterManifest
 from concertino.models.catalogue import Entry, HuggingFaceSource
+from concertino.recipe import Metric
 from concertino.registry.gate import GENERALIST, Report
 from concertino.registry.version import Version
 
@@ -149,6 +150,9 @@ def _abstention(version: Version, report: Report) -> str:
     threshold, figures = report.calibration.threshold, version.figures
     if threshold is None:
         none = "None for doubtful answers: no threshold keeps the errors of the answers given below the bound."
+        graded = any(metric.graded for metric in Metric if metric == report.metric)
+        if graded and report.calibration.abstention == "not_applicable":
+            none = f"None for doubtful answers. {report.calibration.note}"
         if report.text_temperature is not None:
             none += " The confidence still tells sure answers from doubtful ones; evaluation.json has the curve."
         return f"## Abstention\n\n{none}"
@@ -157,7 +161,8 @@ def _abstention(version: Version, report: Report) -> str:
     if figures.coverage is not None:
         risk = "" if figures.risk is None else f", and {figures.risk:.1%} of those answers were wrong"
         measured = f" On the test part {figures.coverage:.1%} was answered{risk}."
-    promise = f"at most {report.calibration.alpha:.0%} of the answers given are wrong"
+    wrong = f"have a score below {report.right_score:g}" if report.right_score else "are wrong"
+    promise = f"at most {report.calibration.alpha:.0%} of the answers given {wrong}"
     if report.calibration.abstention == "fitted":
         promise += ", at 95 % confidence."
     else:

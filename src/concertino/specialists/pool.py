@@ -122,7 +122,8 @@ class Pool:
         if skill is None or skill.on_low_confidence != ESCALATE:
             return None
         limited = skill.threshold is not None or skill.scope_threshold is not None
-        told = bool(skill.labels) or skill.text_temperature is not None
+        # A scope is told by the adapter that it was fitted for, whatever is known of the answer's confidence.
+        told = bool(skill.labels) or skill.text_temperature is not None or skill.threshold is None
         if not limited or not told:  # nothing would ever call for it, or everything
             return None
         bare = structs.replace(

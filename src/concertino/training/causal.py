@@ -24,7 +24,7 @@ from concertino.training.causal_data import Example, PromptFormat, epoch_batches
 from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
 from concertino.training.memory import give_back_large_blocks
-from concertino.training.metric import score
+from concertino.training.metric import score, score_and_error
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
 from concertino.training.result import TrainingResult, library_versions, write_result
@@ -222,9 +222,9 @@ class _Run:
         from concertino.training.lora import weights_of
 
         state, metric = self.state, self.recipe.evaluation.metric
-        reached = score(metric, self._say([row.text for row in self.dev]), self.dev)
+        reached, error = score_and_error(metric, self._say([row.text for row in self.dev]), self.dev)
         loss = self._dev_loss()
-        better = is_better(reached, loss, state.best, state.best_loss, len(self.dev))
+        better = is_better(reached, loss, state.best, state.best_loss, len(self.dev), error)
         if better:
             state.best, state.best_loss, state.best_step = reached, loss, state.step
             self.best_weights = weights_of(self.branches)
@@ -371,15 +371,19 @@ class _Run:
             self.note(f"  {line}")
 
 
-def is_better(reached: float, loss: float, best: float | None, best_loss: float, rows: int) -> bool:
+def is_better(
+    reached: float, loss: float, best: float | None, best_loss: float, rows: int, error: float | None = None
+) -> bool:
     """Whether weights with this metric and loss on `rows` dev rows are better than the best so far.
 
     Metrics within one standard error of each other are equal, and the lower loss decides: the loss is a mean over many
-    tokens, the metric a share of few rows (the one-standard-error rule of Breiman et al. 1984).
+    tokens, the metric a share of few rows (the one-standard-error rule of Breiman et al. 1984). `error` is that of a
+    metric that is no share, which is less.
     """
     if best is None:
         return True
-    error = math.sqrt(best * (1 - best) / max(rows, 1))
+    if error is None:
+        error = math.sqrt(best * (1 - best) / max(rows, 1))
     return reached > best + error or (reached >= best - error and loss < best_loss)
 
 

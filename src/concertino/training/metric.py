@@ -1,9 +1,12 @@
 """How good the answers of a skill are while it is trained: the metric of its recipe on the dev part."""
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 
 from concertino.datasets.folder import Row
+from concertino.datasets.prose import grade
 from concertino.datasets.shell import same_command
 from concertino.datasets.values import same_values
 from concertino.programs.reading import read_program
@@ -13,10 +16,21 @@ from concertino.recipe import Metric
 
 def score(metric: Metric, answers: Sequence[str], rows: Sequence[Row]) -> float:
     """The metric of answers to rows, 0 to 1."""
+    return score_and_error(metric, answers, rows)[0]
+
+
+def score_and_error(metric: Metric, answers: Sequence[str], rows: Sequence[Row]) -> tuple[float, float | None]:
+    """The metric of answers to rows, 0 to 1, and of a graded one its standard error by how far the scores spread."""
+    if metric.graded and len(rows) > 1:
+        grades = [grade(metric, answer, row.answer) for answer, row in zip(answers, rows, strict=True)]
+        return statistics.fmean(grades), statistics.stdev(grades) / math.sqrt(len(grades))
     if metric is Metric.MACRO_F1:
-        return _macro_f1(answers, rows)
-    right = sum(_right(metric, answer, row) for answer, row in zip(answers, rows, strict=True))
-    return right / max(len(rows), 1)
+        return _macro_f1(answers, rows), None
+    return sum(_worth(metric, answer, row) for answer, row in zip(answers, rows, strict=True)) / max(len(rows), 1), None
+
+
+def _worth(metric: Metric, answer: str, row: Row) -> float:
+    return grade(metric, answer, row.answer) if metric.graded else _right(metric, answer, row)
 
 
 def _right(metric: Metric, answer: str, row: Row) -> bool:
