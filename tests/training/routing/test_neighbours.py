@@ -15,7 +15,8 @@ from concertino.router.neighbours import read_bank
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, Row, Splits
 from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, quantised
-from concertino.training.routing.train import calibrate, write_manifest, write_weights
+from concertino.training.routing.out import write_manifest
+from concertino.training.routing.train import calibrate, write_weights
 from concertino.training.routing.tune import Recipe, tune
 from tests.training.routing.test_train import WORDS, random_base
 
@@ -81,6 +82,8 @@ def test_weights_with_a_bank_say_what_it_adds_and_ask_it(base: EncoderFiles, tmp
     assert load_manifest(out) == manifest and manifest.neighbours is not None
     assert manifest.neighbours.rows == len(many()) == len(read_bank(out / NEIGHBOURS).labels)
     assert gains == [], "every calibration row is one of the bank's"
+    again, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=9, pieces=8, below=1.0), per_class=60)
+    assert again.files[NEIGHBOURS] != manifest.files[NEIGHBOURS], "a bank made anew takes the place of the one before"
     apart = Splits(
         many(), tuple(Row(f"of {row.text}", row.label, row.group, row.source) for row in many()), (), (), {}, 0
     )
