@@ -131,6 +131,20 @@ def test_closing_ends_what_another_thread_waits_for(tmp_path: Path, how: str) ->
     assert entry.outcome == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("tool", "told"),
+    [
+        ({"type": "function"}, "function"),
+        ({"function": {}}, "name"),
+        ({"function": {"name": "f", "parameters": True}}, "parameters"),
+    ],
+)
+def test_a_tool_that_is_none_is_refused(team: Team, tool: Any, told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told) as refused:
+        team.ask("Hi", model="general", tools=[tool], tool_choice="required")
+    assert "Correct it" in refused.value.message
+
+
 def test_a_call_that_comes_while_the_team_is_closed_ends(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     handing, hand_over = threading.Event(), asyncio.run_coroutine_threadsafe

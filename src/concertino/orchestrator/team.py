@@ -235,6 +235,18 @@ def _read(row: Mapping[str, Any], template: str) -> str:
         raise InvalidRequest(f"{problem.because}. Give a row with {wanted}, or the whole text.", param="text") from None
 
 
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    """What is relied on of a tool; the rest is the engine's to judge."""
+
+    function: _Function
+
+
 def as_request(conversation: Conversation, model: str = "auto", **parameters: Any) -> Request:
     """A Request from a text or a list of messages. Raises InvalidRequest for what it cannot read."""
     turns = [{"role": Role.USER, "content": conversation}] if isinstance(conversation, str) else list(conversation)
@@ -248,6 +260,7 @@ def as_request(conversation: Conversation, model: str = "auto", **parameters: An
     if unknown := rest.keys() - {"tools", "tool_choice", "response_format"}:
         raise InvalidRequest(f"Unknown parameter {min(unknown)!r}. Leave it out.", param=min(unknown))
     try:
+        msgspec.convert(rest.get("tools") or (), tuple[_Tool, ...])
         return Request(
             messages=msgspec.convert([msgspec.to_builtins(turn) for turn in turns], tuple[Message, ...]),
             model=model,
