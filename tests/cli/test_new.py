@@ -308,7 +308,7 @@ def test_fields_inside_of_others_are_found_and_become_a_recipe_that_can_be_curat
     with (here / "a.jsonl").open("a") as file:
         file.write('{"ticket": {"id"')
     assert run(["new", "team/skill", "--from", "a.jsonl", "--out", "shown.yaml"]) == 0
-    assert "1 rows could not be read. The first, line 121: " in capsys.readouterr().out
+    assert "1 row could not be read. The first, line 121: " in capsys.readouterr().out
     recipe, said = proposed(capsys, "--from", "a.jsonl")
     assert said["fields"] == {"text": "turns.0.Text", "label": "tags"}
     assert recipe.description == "Which tags fits a Text, among 2."
@@ -334,7 +334,7 @@ def test_a_folder_of_documents_becomes_a_recipe_whose_labels_are_its_folders(
     assert run(["new", "clinic/section", "--from", "notes", "--out", "shown.yaml"]) == 0
     printed = capsys.readouterr().out
     assert " passages of 81 documents, " in printed
-    assert "1 documents could not be read. The first, allergy/empty.txt: the file has no bytes" in printed
+    assert "1 document could not be read. The first, allergy/empty.txt: the file has no bytes" in printed
     recipe, said = proposed(capsys, "--from", "notes")
     (source,) = recipe.data.sources
     assert (source.path, source.text, source.label, recipe.data.max_characters) == ("notes", "text", "folder", 1000)
