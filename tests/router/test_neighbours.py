@@ -90,7 +90,7 @@ def test_neighbours_move_what_the_head_is_unsure_of() -> None:
         assert encoder.read == 1 and ranking.tier is Tier.NEIGHBOURS
         assert ranking.scores[domain] > head.scores[domain]
         assert sum(ranking.scores.values()) == pytest.approx(1.0)
-        assert "by its neighbours" in ranking.reason
+        assert ", by its neighbours too" in ranking.reason
 
 
 def test_neighbours_are_not_asked_about_what_the_head_is_sure_of() -> None:

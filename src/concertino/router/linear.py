@@ -202,7 +202,7 @@ class LinearRouter:
             )
         order = np.argsort(-row, kind="stable")
         scores = {self.manifest.classes[place]: float(row[place]) for place in order}
-        tier, read = (Tier.NEIGHBOURS, f"{read} and by its neighbours") if asked else (Tier.LINEAR, read)
+        tier, read = (Tier.NEIGHBOURS, f"{read}, by its neighbours too") if asked else (Tier.LINEAR, read)
         best, confidence = next(iter(scores.items()))
         if confidence < self.threshold:
             second = self.manifest.classes[order[1]]
