@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from concertino.cli import run
+from concertino.datasets.survey import is_prose
 from concertino.recipe import Engine, Metric, PersonalData, Recipe, load_recipe
 from tests.datasets.making import rows, sentences, write
 
@@ -437,14 +438,31 @@ def test_answers_in_prose_are_proposed_to_be_graded_and_short_exact_ones_are_not
     assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "prose"),
+    [
+        ("您好，您的账单会在下周寄到您的新地址，请耐心等待。", True),
+        ("口座振替の手続きは来週までに完了します。", True),
+        ("บิลของคุณจะถูกส่งไปยังที่อยู่ใหม่ในสัปดาห์หน้า", True),
+        ("आपका बिल अगले सप्ताह नए पते पर भेजा जाएगा।", True),
+        ("个人贷款", False),
+        ("2026年11月29日12时30分45秒 A-1029384756", False),
+        ("SELECT a FROM b WHERE c = 1 AND d > 2", False),
+    ],
+)
+def test_sentences_are_told_in_scripts_without_blanks_and_with_vowel_signs(text: str, prose: bool) -> None:
+    assert is_prose(text) is prose
+
+
+@pytest.mark.parametrize("long", [True, False])
 def test_answers_in_a_language_without_blanks_are_scored_by_their_characters(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], long: bool
 ) -> None:
     pytest.importorskip("py3langid")
     made = [
         {
             "question": f"请问第{n}号客户的账单什么时候可以寄到他的新地址呢我们已经等了很久了",
-            "answer": f"您好第{n}号账单" + "会在下周寄到您的新地址请耐心等待" * 12,
+            "answer": f"您好第{n}号账单" + "会在下周寄到您的新地址请耐心等待" * (12 if long else 1),
         }
         for n in range(200)
     ]
