@@ -438,6 +438,17 @@ def test_answers_in_prose_are_proposed_to_be_graded_and_short_exact_ones_are_not
     assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
 
 
+def test_of_a_few_documents_alike_none_is_said_to_give_many_passages(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n, text in enumerate(sentences(6)):
+        path = here / "notes" / "ab"[n % 2] / f"{n}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n\n".join(f"{text} {part} again. " * 12 for part in range(4)))
+    _, said = proposed(capsys, "--from", "notes")
+    assert not warned(said, "alone gives")
+
+
 @pytest.mark.parametrize(
     ("text", "prose"),
     [
