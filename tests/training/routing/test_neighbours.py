@@ -9,12 +9,12 @@ import pytest
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError
 from concertino.router.encoder import tuned_encoder
-from concertino.router.linear import LinearRouter
+from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import NEIGHBOURS, load_manifest
 from concertino.router.neighbours import read_bank
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, Row, Splits
-from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, quantised
+from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, copied, quantised
 from concertino.training.routing.out import write_manifest
 from concertino.training.routing.train import calibrate, write_weights
 from concertino.training.routing.tune import Recipe, tune
@@ -68,6 +68,15 @@ def many() -> tuple[Row, ...]:
         for other in WORDS[label].split()
         for start in ("what is a", "how about the", "the")
     )
+
+
+def test_weights_are_copied_where_they_are_weights_and_not_there_already(tmp_path: Path) -> None:
+    copied(None, tmp_path / "weights")
+    copied(tmp_path / "weights", tmp_path / "weights")
+    assert load_manifest(tmp_path / "weights") == load_manifest(SHIPPED)
+    with pytest.raises(ConfigurationError, match=r"router\.json"):
+        copied(tmp_path / "nothing", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.train

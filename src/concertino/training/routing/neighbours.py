@@ -185,6 +185,10 @@ def gains(folder: Path, manifest: Manifest, encoder: Encoder, rows: Sequence[Row
 
 
 def copied(weights: Path | None, out: Path) -> None:
-    """Copy a folder of weights (None: the package's) to an empty or missing `out`."""
+    """Copy a folder of weights (None: the package's) to `out`, unless it is that. Raises ConfigurationError where they
+    are none, or `out` cannot be written."""
     check_out(out)
-    shutil.copytree(weights or SHIPPED, out, dirs_exist_ok=True)
+    source = weights or SHIPPED
+    load_manifest(source)
+    if source.resolve() != out.resolve():
+        shutil.copytree(source, out, dirs_exist_ok=True)
