@@ -75,5 +75,7 @@ def test_licences_of_background_and_evaluation_sets_are_found_by_path_and_leave_
     paths = ("b/c.jsonl#q", "b/c.jsonl", "d/x/y.txt", "e/f.jsonl", "a.jsonl", "dd/x.txt")
     assert [after.data.licence_of(path) for path in paths] == ["MIT", "MIT", "CC0-1.0", "CC BY 4.0", "", ""]
     assert (after.digest, after.data_digest) == (before.digest, before.data_digest)
+    bracketed = {"background": ["b[1].jsonl#q"], "licences": {"b[1].jsonl": "MIT"}}
+    assert load(tmp_path, evaluation={}, data=data | bracketed).data.licence_of("b[1].jsonl#q") == "MIT"
     with pytest.raises(RecipeInvalid, match=r"data.licences: 'a.jsonl' is no path of background or decontaminate"):
         load(tmp_path, evaluation={}, data=data | {"licences": {"a.jsonl": "MIT"}})

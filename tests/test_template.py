@@ -64,6 +64,9 @@ def test_a_row_with_text_alone_holds_the_whole_text() -> None:
     assert text_of({"text": "Is it so?\nThey ran.", "id": 1}, "{text}\n{contexts}") == "Is it so?\nThey ran."
     assert text_of({"text": "as it stands \n"}, "text") == "as it stands \n"
     assert text_of({"text": "a message"}, "message") == "a message"
+    for row, template in (({"contexts": None}, "{text}\n{contexts}"), ({"ticket": {"body": None}}, "{ticket.body}")):
+        with pytest.raises(FieldsProblem):
+            text_of({"text": "Is it so?", **row}, template)
     with pytest.raises(FieldsProblem, match="'table' is missing"):
         text_of({"text": "Is it so?", "contexts": ["b"]}, "{text}\n{contexts}\n{table}")
 

@@ -154,7 +154,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
         """Of a file of background texts or an evaluation set, by its path, which may end in `#field`; else empty."""
         file = path.partition("#")[0]
         given = self.licences.items()
-        return next((licence for at, licence in given if file.startswith(f"{at}/") or fnmatchcase(file, at)), "")
+        return next((of for at, of in given if file == at or file.startswith(f"{at}/") or fnmatchcase(file, at)), "")
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):

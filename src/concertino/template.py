@@ -59,8 +59,9 @@ def text_of(row: Mapping[str, Any], template: str) -> str:
     A row with no field of the template but `text` holds the whole text there, already in the template's form, and it
     is taken as it stands. Raises FieldsProblem where a field is missing or of a wrong kind.
     """
-    others = [name for name in names(template) if name != TEXT]
-    if isinstance(row.get(TEXT), str) and all(inside(row, name) is None for name in others):
+    others = {name for name in names(template) if name != TEXT}
+    begun = {name.partition(".")[0] for name in others} - {TEXT}
+    if isinstance(row.get(TEXT), str) and not (others | begun) & row.keys():
         return str(row[TEXT])
     return clean(fill(row, template))
 

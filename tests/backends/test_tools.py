@@ -44,6 +44,8 @@ async def test_an_answer_that_is_a_call_becomes_one(text: str) -> None:
         '{"name": "get_weather"}',
         "```python\nprint({})\n```",
         "{broken",
+        '{"name": ["get_weather"], "arguments": {}}',
+        '{"name": "get_weather", "arguments": {"a": ' + "[" * 5_000 + "}}",
     ],
 )
 async def test_any_other_text_stays_text(text: str) -> None:

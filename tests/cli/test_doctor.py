@@ -3,10 +3,14 @@
 import json
 import socket
 import sqlite3
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from concertino.cli import checks
 from tests.cli.conftest import Command, Gateway
+from tests.teams import echo_team
 
 
 def use_a_free_port(concertino: Command) -> None:
@@ -44,6 +48,17 @@ def test_every_problem_says_what_to_do(concertino: Command) -> None:
     assert status == 1 and found["models"]["state"] == "problem"
     assert "concertino pull" in found["models"]["remedy"] and "missing" in found["disk"]["message"]
     assert "needed by the engines" in found["memory"]["message"]
+
+
+def test_a_router_that_lacks_the_encoder_of_its_second_look_is_a_warning(tmp_path: Path) -> None:
+    team = tmp_path / "team.yaml"
+    team.write_text(yaml.safe_dump(echo_team(home=str(tmp_path / "home"))))
+    found = {finding.check: finding for finding in checks.examine(str(team), False)}["router"]
+    assert found.state is checks.State.WARNING and "asks no neighbours" in found.message
+    assert "concertino pull all-MiniLM-L6-v2" in found.remedy and "neighbours_below" in found.remedy
+    router = {"type": "linear", "options": {"neighbours_below": 0}}
+    team.write_text(yaml.safe_dump(echo_team(home=str(tmp_path / "home"), router=router)))
+    assert "router" not in {finding.check for finding in checks.examine(str(team), False)}
 
 
 def test_a_bad_configuration_is_a_finding_and_not_a_crash(concertino: Command) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from concertino.cli import run
+from concertino.datasets.survey import is_prose
 from concertino.recipe import Engine, Metric, PersonalData, Recipe, load_recipe
 from tests.datasets.making import rows, sentences, write
 
@@ -308,7 +309,7 @@ def test_fields_inside_of_others_are_found_and_become_a_recipe_that_can_be_curat
     with (here / "a.jsonl").open("a") as file:
         file.write('{"ticket": {"id"')
     assert run(["new", "team/skill", "--from", "a.jsonl", "--out", "shown.yaml"]) == 0
-    assert "1 rows could not be read. The first, line 121: " in capsys.readouterr().out
+    assert "1 row could not be read. The first, line 121: " in capsys.readouterr().out
     recipe, said = proposed(capsys, "--from", "a.jsonl")
     assert said["fields"] == {"text": "turns.0.Text", "label": "tags"}
     assert recipe.description == "Which tags fits a Text, among 2."
@@ -334,7 +335,7 @@ def test_a_folder_of_documents_becomes_a_recipe_whose_labels_are_its_folders(
     assert run(["new", "clinic/section", "--from", "notes", "--out", "shown.yaml"]) == 0
     printed = capsys.readouterr().out
     assert " passages of 81 documents, " in printed
-    assert "1 documents could not be read. The first, allergy/empty.txt: the file has no bytes" in printed
+    assert "1 document could not be read. The first, allergy/empty.txt: the file has no bytes" in printed
     recipe, said = proposed(capsys, "--from", "notes")
     (source,) = recipe.data.sources
     assert (source.path, source.text, source.label, recipe.data.max_characters) == ("notes", "text", "folder", 1000)
@@ -437,14 +438,42 @@ def test_answers_in_prose_are_proposed_to_be_graded_and_short_exact_ones_are_not
     assert run(["curate", "recipe.yaml", "--data-dir", ".", "--out", "out", "--json"]) == 0
 
 
-def test_answers_in_a_language_without_blanks_are_scored_by_their_characters(
+def test_of_a_few_documents_alike_none_is_said_to_give_many_passages(
     here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n, text in enumerate(sentences(6)):
+        path = here / "notes" / "ab"[n % 2] / f"{n}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n\n".join(f"{text} {part} again. " * 12 for part in range(4)))
+    _, said = proposed(capsys, "--from", "notes")
+    assert not warned(said, "alone gives")
+
+
+@pytest.mark.parametrize(
+    ("text", "prose"),
+    [
+        ("您好，您的账单会在下周寄到您的新地址，请耐心等待。", True),
+        ("口座振替の手続きは来週までに完了します。", True),
+        ("บิลของคุณจะถูกส่งไปยังที่อยู่ใหม่ในสัปดาห์หน้า", True),
+        ("आपका बिल अगले सप्ताह नए पते पर भेजा जाएगा।", True),
+        ("个人贷款", False),
+        ("2026年11月29日12时30分45秒 A-1029384756", False),
+        ("SELECT a FROM b WHERE c = 1 AND d > 2", False),
+    ],
+)
+def test_sentences_are_told_in_scripts_without_blanks_and_with_vowel_signs(text: str, prose: bool) -> None:
+    assert is_prose(text) is prose
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_answers_in_a_language_without_blanks_are_scored_by_their_characters(
+    here: Path, capsys: pytest.CaptureFixture[str], long: bool
 ) -> None:
     pytest.importorskip("py3langid")
     made = [
         {
             "question": f"请问第{n}号客户的账单什么时候可以寄到他的新地址呢我们已经等了很久了",
-            "answer": f"您好第{n}号账单" + "会在下周寄到您的新地址请耐心等待" * 12,
+            "answer": f"您好第{n}号账单" + "会在下周寄到您的新地址请耐心等待" * (12 if long else 1),
         }
         for n in range(200)
     ]

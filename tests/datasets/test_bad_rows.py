@@ -111,6 +111,7 @@ def test_labels_are_cleaned_as_texts_are_and_spelt_as_the_recipe_does(tmp_path: 
 def test_every_label_without_a_training_row_is_named_with_the_key_that_leaves_it_out(tmp_path: Path) -> None:
     few = [{"text": f"{text} and more", "label": f"few {n // 2}"} for n, text in enumerate(sentences(600))]
     write(tmp_path, "a.jsonl", [*rows(100), *few])
+    write(tmp_path, "b.jsonl", rows(100))
     made = curate(tmp_path, recipe(JSONL, labels=("a", "b", "ghost", *(f"few {n}" for n in range(300)))))
     taught = {label for row in made.rows("train") for label in row.labels}
     untaught = {f"few {n}" for n in range(300)} - taught
@@ -121,6 +122,8 @@ def test_every_label_without_a_training_row_is_named_with_the_key_that_leaves_it
     assert "`ghost` (0)" in warning
     assert "data.min_label_rows above 2" in warning
     assert warning in made.sheet
+    alone = curate(tmp_path, recipe({**JSONL, "path": "b.jsonl"}, labels=("a", "b", "ghost")), force=True)
+    assert any(each.startswith("1 label has no training row") for each in alone.counts.warnings)
 
 
 def test_empty_and_damaged_files_are_reported_and_the_others_used(tmp_path: Path) -> None:

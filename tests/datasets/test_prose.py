@@ -48,6 +48,7 @@ def test_words_of_other_scripts_are_whole_and_their_punctuation_does_not_count()
     assert rouge_l("Der RÜCKSTAND wächst", "der Rückstand sinkt") == pytest.approx(2 / 3)
     assert token_f1("„Rückstand“ – ja!", "rückstand ja") == 1.0
     assert rouge_l("Mahnung fu\u0308r dich", "mahnung für dich") == 1.0  # the same letter, composed and not
+    assert rouge_l("हिन्दी", "हिन्दू") == 0.0, "words that differ in a vowel are two"
     assert chrf("東京の天気", "京都の天気") > 0.3 and token_f1("東京の天気", "京都の天気") == 0.0
 
 

@@ -172,6 +172,11 @@ async def test_others_are_served_while_the_database_is_read_and_one_that_does_no
     for refusal in await asyncio.gather(*asking, return_exceptions=True):
         assert isinstance(refusal, Unauthenticated)
         assert "it does not answer" in refusal.message
+    began = time.monotonic()
+    assert (await authenticator.check("Bearer ck_configured")).key_id == "ops"
+    assert time.monotonic() - began < 0.2, "it is waited for once"
+    (reading,) = [thread for thread in threading.enumerate() if thread.name.startswith("concertino-keys")]
+    assert reading.daemon, "a process can end while its database does not answer"
     answers.set()
     for _ in range(100):
         with contextlib.suppress(Unauthenticated):

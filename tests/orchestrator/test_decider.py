@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from concertino import plugins
 from concertino.config import Settings, build
+from concertino.errors import ConfigurationError
 from concertino.orchestrator.budgets import Left
 from concertino.orchestrator.decider import LOCAL, Decider, engineless, make_decider
 from concertino.policy.base import Finding, Kind
@@ -32,6 +34,15 @@ class SlowDetector:
 class AlwaysCode:
     def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
         return [Ranking({"code": 0.9}, 0.9, "code", "a test")] * len(conversations)
+
+
+def test_a_plugin_that_makes_no_router_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = plugins.load
+    monkeypatch.setattr(
+        plugins, "load", lambda group, *of: "no router" if group == plugins.ROUTERS else load(group, *of)
+    )
+    with pytest.raises(ConfigurationError, match=r"router\.options: .*no router"):
+        engineless(build(echo_team(), "a test"))
 
 
 async def test_a_text_is_not_held_against_its_neighbours() -> None:

@@ -42,6 +42,7 @@ def texts(turn: str) -> list[str]:
         "What is the difference between a lien, and a definition of a mortgage",
         "Explain how classes work and an example of it",
         "Write a query, plus an explanation of each step",
+        "Compare a will and a contract of sale",
         "What are the symptoms of flu and the usual treatment",
         "Write a parser in Python. Also the list of symptoms must be sorted",
         "",
@@ -196,15 +197,30 @@ def test_what_leans_on_something_before_it_is_told() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["what is a lien? ", "- ask? ", "a, then b; ", "1) write x ", "\n\n- ", "the the ", "```\n", "and a list of x "],
+    [
+        "what is a lien? ",
+        "- ask? ",
+        "a, then b; ",
+        "1) write x ",
+        "\n\n- ",
+        "the the ",
+        "```\n",
+        "and a list of x ",
+        "and ",
+        "and also ",
+        " ",
+        "\t",
+        "?",
+        "please ",
+    ],
 )
 def test_a_hundred_thousand_characters_cost_nothing_and_the_longest_that_is_read_little(unit: str) -> None:
     began = time.process_time()
     assert segment(unit * (100_000 // len(unit))).found == ()
     assert time.process_time() - began < 0.05
     began = time.process_time()
-    segment((unit * LONGEST)[:LONGEST])
-    assert time.process_time() - began < 1.5
+    segment(("Write a poem. " + unit * LONGEST)[:LONGEST])
+    assert time.process_time() - began < 1.0
 
 
 def test_what_segments_are_given_from_before_others_stays_small() -> None:

@@ -1,5 +1,6 @@
 """The Python face, on an echo team and the shipped router."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -128,6 +129,45 @@ def test_closing_ends_what_another_thread_waits_for(tmp_path: Path, how: str) ->
     assert told == ["shutting_down"]
     (entry,) = AuditReader(team.settings.audit_path).tail()
     assert entry.outcome == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("tool", "told"),
+    [
+        ({"type": "function"}, "function"),
+        ({"function": {}}, "name"),
+        ({"function": {"name": "f", "parameters": True}}, "parameters"),
+    ],
+)
+def test_a_tool_that_is_none_is_refused(team: Team, tool: Any, told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told) as refused:
+        team.ask("Hi", model="general", tools=[tool], tool_choice="required")
+    assert "Correct it" in refused.value.message
+
+
+def test_a_call_that_comes_while_the_team_is_closed_ends(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    handing, hand_over = threading.Event(), asyncio.run_coroutine_threadsafe
+
+    def slowly(work: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        if threading.current_thread() is asking:
+            handing.set()
+            time.sleep(0.5)
+        return hand_over(work, loop)
+
+    def ask() -> None:
+        try:
+            team.ask("word " * 1000, model="general")
+        except ShuttingDown as error:
+            told.append(error.code)
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", slowly)
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    handing.wait(10)
+    team.close()
+    asking.join(10)
+    assert told == ["shutting_down"]
 
 
 def test_a_configuration_that_is_wrong_leaves_no_thread_behind(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from concertino.types import Chunk, FinishReason
 from tests.orchestrator.workflows import ask, make_service
 
 
-def piece(index: int | None, id: str = "", name: str = "", arguments: str = "") -> dict[str, Any]:
+def piece(index: Any, id: str = "", name: str = "", arguments: str = "") -> dict[str, Any]:
     made: dict[str, Any] = {"function": {"name": name or None, "arguments": arguments}}
     return made | ({"id": id} if id else {}) | ({} if index is None else {"index": index})
 
@@ -27,9 +27,20 @@ TWO = [("a", "f", '{"x": 1}'), ("b", "g", "{}")]
         ([piece(0, "a", "f", '{"x":'), piece(1, "b", "g", "{}"), piece(0, arguments=" 1}")], TWO),
         ([piece(0, "a", "f", '{"x": 1}'), piece(0, "b", "g", "{}")], TWO),
         ([piece(None, "a", "f", '{"x": 1}'), piece(None, "b", "g", "{}")], TWO),
+        ([piece(None, "a", "f", '{"x":'), piece(None, arguments=" 1}"), piece(None, "b", "g", "{}")], TWO),
+        ([piece(["odd"], "a", "f", '{"x": 1}'), piece({}, "b", "g", "{}")], TWO),
         ([piece(0, "a", "f", '{"x":'), piece(0, "a", "f", " 1}"), piece(-1, "b", "g", "{}")], TWO),
     ],
-    ids=["from zero", "from one", "interleaved", "one index for all", "no index", "id and name again"],
+    ids=[
+        "from zero",
+        "from one",
+        "interleaved",
+        "one index for all",
+        "no index",
+        "no index, in pieces",
+        "an index that is no number",
+        "id and name again",
+    ],
 )
 async def test_each_call_has_its_own_pieces(
     tmp_path: Path, pieces: list[dict[str, Any]], calls: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from concertino.errors import ConfigurationError
+from concertino.models import Store
+from concertino.router import neighbours
 from concertino.router.alternatives import open_linear
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import MANIFEST, NEIGHBOURS, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Bank, Neighbours, read_bank
+from concertino.router.published import MODEL, WEIGHTS
 from concertino.router.readings import read_cards
 from concertino.types import Message, Role, Tier
 
@@ -87,7 +90,7 @@ def test_neighbours_move_what_the_head_is_unsure_of() -> None:
         assert encoder.read == 1 and ranking.tier is Tier.NEIGHBOURS
         assert ranking.scores[domain] > head.scores[domain]
         assert sum(ranking.scores.values()) == pytest.approx(1.0)
-        assert "by its neighbours too" in ranking.reason
+        assert ", by its neighbours too" in ranking.reason
 
 
 def test_neighbours_are_not_asked_about_what_the_head_is_sure_of() -> None:
@@ -112,6 +115,58 @@ def test_without_the_encoder_in_the_store_the_heads_word_stands_and_the_log_says
     assert rows[0] == pytest.approx(LinearRouter(neighbours_below=0.0).probabilities([UNSURE]))
     said = [record.getMessage() for record in caplog.records if "neighbours" in record.getMessage()]
     assert len(said) == 1 and "concertino pull all-MiniLM-L6-v2" in said[0]
+
+
+def stored(home: Path, weights: bytes, said: str) -> None:
+    """A store whose all-MiniLM-L6-v2 has weights of these bytes, and whose manifest says that they hash to `said`."""
+    store = Store(home)
+    store.blobs.mkdir(parents=True)
+    store.blob(said).write_bytes(weights)
+    store.refs.mkdir()
+    manifest = {"name": MODEL, "files": {WEIGHTS: {"sha256": said, "bytes": len(weights)}}}
+    (store.refs / f"{MODEL}.json").write_bytes(msgspec.json.encode(manifest))
+
+
+def damaged(home: Path) -> None:
+    stored(home, b"of the right size", load_manifest(SHIPPED).base_sha256)
+
+
+def without_weights(home: Path) -> None:
+    stored(home, b"", load_manifest(SHIPPED).base_sha256)
+    (Store(home).refs / f"{MODEL}.json").write_bytes(msgspec.json.encode({"name": MODEL, "files": {}}))
+
+
+def another(home: Path) -> None:
+    stored(home, b"others", "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"), [(damaged, "concertino pull"), (without_weights, "KeyError"), (another, "of the store is 000000")]
+)
+def test_whatever_the_store_has_the_heads_word_stands_and_no_request_fails(
+    make: Callable[[Path], None], told: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    make(tmp_path)
+    router = LinearRouter(home=tmp_path)
+    with caplog.at_level(logging.WARNING):
+        rows = [router.probabilities([UNSURE]) for _ in range(2)]
+    assert rows[1] == pytest.approx(LinearRouter(neighbours_below=0.0).probabilities([UNSURE]))
+    said = [record.getMessage() for record in caplog.records if "neighbours" in record.getMessage()]
+    assert len(said) == 1 and told in said[0]
+
+
+def test_an_encoder_that_does_not_fit_the_bank_is_found_out_before_a_request_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def narrow(*_: object) -> Pointing:
+        return Pointing(np.ones(12, np.float32))
+
+    monkeypatch.setattr(neighbours, "untuned_encoder", narrow)
+    monkeypatch.setattr(neighbours, "published_sha256", lambda _: load_manifest(SHIPPED).base_sha256)
+    monkeypatch.setattr(Store, "resolve", lambda *_, **__: tmp_path)
+    router = LinearRouter(home=tmp_path)
+    assert router.read([UNSURE])[1] == set()
+    assert router.neighbours is not None and "cannot be read: ValueError" in router.neighbours.trouble()
 
 
 @pytest.mark.parametrize("below", [-0.1, 1.5])
@@ -149,8 +204,11 @@ def test_a_damaged_or_missing_bank_is_refused_by_name(copy: Path) -> None:
 
 def test_a_file_that_is_no_bank_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", codes=np.zeros((2, 3), np.uint8))
+    np.savez(tmp_path / "flat.npz", codes=np.zeros(3), centres=np.zeros(3), labels=np.zeros(3), weights=np.ones(3))
     (tmp_path / "text.npz").write_text("no archive")
-    for name in ("other.npz", "text.npz"):
+    (tmp_path / "cut.npz").write_bytes((SHIPPED / NEIGHBOURS).read_bytes()[:5000])
+    (tmp_path / "empty.npz").touch()
+    for name in ("other.npz", "flat.npz", "text.npz", "cut.npz", "empty.npz"):
         with pytest.raises(ConfigurationError, match=name):
             read_bank(tmp_path / name)
 

@@ -105,9 +105,11 @@ def _processor() -> Iterator[Finding]:
 
 def _configuration(settings: Settings, config_path: str | None) -> Iterator[Finding]:
     from concertino.orchestrator.decider import engineless
+    from concertino.router.linear import LinearRouter
+    from concertino.router.published import MODEL
 
     where = config.find_config(config_path) or "built in"
-    engineless(settings)  # the router's weights and the detectors are read
+    decider = engineless(settings)  # the router's weights and the detectors are read
     yield Finding("configuration", State.OK, f"{where}: {len(settings.specialists)} specialists; the router is whole")
     for card in settings.specialists:
         named = {card.name: card.adapter, **{f"{card.name}.skills.{one.name}": one.adapter for one in card.skills}}
@@ -115,6 +117,10 @@ def _configuration(settings: Settings, config_path: str | None) -> Iterator[Find
             if adapter and not Path(adapter).expanduser().exists():
                 said = f"The adapter of {where} is not at {adapter}."
                 yield Finding("configuration", State.PROBLEM, said, f"Correct specialists.{where}.adapter.")
+    router = getattr(decider.router, "router", decider.router)  # a conversation's reads each turn by one of texts
+    if isinstance(router, LinearRouter) and router.neighbours and (said := router.neighbours.trouble()):
+        remedy = f"Run: concertino pull {MODEL} (or set router.options.neighbours_below to 0)"
+        yield Finding("router", State.WARNING, said, remedy)
 
 
 def _registry(overlay: Overlay) -> Iterator[Finding]:

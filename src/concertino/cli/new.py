@@ -171,8 +171,8 @@ def _print(table: "Table", facts: "Facts", proposal: "Proposal", text: str, labe
     middle, most, _ = facts.tokens
     output.print_text(f"A text has about {middle} tokens, 95 % have at most {most}.")
     if table.unreadable:
-        what = "documents" if table.documents else "rows"
-        output.print_text(f"{table.unreadable} {what} could not be read. The first, {table.because}")
+        what, some = "document" if table.documents else "row", "s" if table.unreadable != 1 else ""
+        output.print_text(f"{table.unreadable} {what}{some} could not be read. The first, {table.because}")
     for note in table.notes:
         output.print_text(note)
     output.print_text("")

@@ -198,13 +198,13 @@ class _Run:
         if untaught:
             fewest = self._recipe.data.min_label_rows
             self._tally.warn(
-                f"{len(untaught)} labels have no training row, so that no model can learn them (rows in all parts in "
-                f"brackets): {', '.join(untaught)}. Give them more rows, or leave them out by a data.min_label_rows "
-                f"above {fewest}."
+                f"{_have(untaught)} no training row, so that no model can learn this (rows in all parts in brackets): "
+                f"{', '.join(untaught)}. Give more rows, or leave out what is rare by a data.min_label_rows above "
+                f"{fewest}."
             )
         untested = [f"`{label}`" for label, each in counts.items() if not each[Part.TEST]]
         if untested and parts[Part.TEST].rows:
-            self._tally.warn(f"{len(untested)} labels have no test row: {', '.join(untested)}.")
+            self._tally.warn(f"{_have(untested)} no test row: {', '.join(untested)}.")
         folded: dict[str, list[str]] = {}
         for label in sorted(contents.labels):
             folded.setdefault(" ".join(label.casefold().split()), []).append(label)
@@ -311,3 +311,7 @@ def _other_infos(recipe: Recipe, files: Sequence[InputFile], origin: str, rows: 
     for each in files:
         licence = recipe.data.licence_of(each.path)
         yield SourceInfo(each.path, each.sha256, each.bytes, rows[each.path], licence, origin)
+
+
+def _have(labels: Sequence[str]) -> str:
+    return "1 label has" if len(labels) == 1 else f"{len(labels)} labels have"

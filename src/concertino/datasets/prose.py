@@ -5,7 +5,6 @@ NLTK along; the tests hold these against their values. None of them knows meanin
 what its words cost.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from concertino.recipe import Metric
 
 ORDER, BETA = 6, 2.0
 """chrF: character n-grams of up to so many, and recall counts so much more than precision."""
-_WORD = re.compile(r"[^\W_]+")
 _ARTICLES = frozenset({"a", "an", "the"})
 _ASCII_SYMBOLS = frozenset("$+<=>^`|~")
 """What SQuAD's script drops beside what Unicode calls punctuation."""
@@ -35,9 +33,10 @@ def token_f1(answer: str, expected: str) -> float:
 def rouge_l(answer: str, expected: str) -> float:
     """F1 of the longest common subsequence of words: ROUGE-L (Lin 2004), as in rouge-score without stemming.
 
-    Words are letters and digits without case, of any script; rouge-score knows those of ASCII.
+    Words are letters and digits without case, of any script, with the signs that stand on them, as the vowels of Hindi
+    do; rouge-score knows those of ASCII.
     """
-    mine, theirs = _WORD.findall(_plain(answer)), _WORD.findall(_plain(expected))
+    mine, theirs = _words(answer), _words(expected)
     return _f1(_common(mine, theirs), len(mine), len(theirs)) if mine and theirs else 0.0
 
 
@@ -76,6 +75,11 @@ def grade(metric: Metric, answer: str | None, expected: str) -> float:
 
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
+
+
+def _words(text: str) -> list[str]:
+    kept = (sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " " for sign in _plain(text))
+    return "".join(kept).split()
 
 
 def _squad_words(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What the rows of a file of examples are like, read by a text field and a label field."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
@@ -21,7 +22,11 @@ _NAME_WORDS = 5
 """Words beyond which what should be a field's name is a text."""
 _SENTENCE, _WORDLIKE = 6, 0.8
 """Words of a text in prose at least, and the share of them that are of letters."""
-_MARKS = ".,;:!?()\"'„“”«»…"
+_MARKS = ".,;:!?()\"'„“”«»…।"
+_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Signs of scripts that do not part words by blanks: Thai, Lao, Tibetan, Burmese, Khmer, Japanese, Chinese."""
+_UNSPACED_SENTENCE = 12
+"""Such signs in a text in prose at least."""
 _TELLING_LETTERS, _SURE = 20, 0.7
 """Letters of a text, and the probability, from which its language counts."""
 
@@ -183,13 +188,17 @@ def about_tokens(text: str) -> int:
 
 def is_prose(text: str) -> bool:
     """Whether a text reads as a sentence or more, and not as a name, a figure, a command or a line of code."""
+    unspaced = len(_UNSPACED.findall(text))
+    if unspaced >= _UNSPACED_SENTENCE and unspaced >= _WORDLIKE * sum(not sign.isspace() for sign in text):
+        return True
     said = [word.strip(_MARKS) for word in text.split()]
     return len(said) >= _SENTENCE and sum(map(_is_word, said)) >= _WORDLIKE * len(said)
 
 
 def _is_word(text: str) -> bool:
-    """Letters, also with a hyphen or an apostrophe between them."""
-    return all(part.isalpha() for part in re.split("[-'’]", text))
+    """Letters with the signs that stand on them, also with a hyphen or an apostrophe between them."""
+    letters = "".join(sign for sign in text if not unicodedata.category(sign).startswith("M"))
+    return all(part.isalpha() for part in re.split("[-'’]", letters))
 
 
 def _at(ordered: list[int], share: float) -> int:

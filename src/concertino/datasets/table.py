@@ -21,7 +21,9 @@ _LONGEST = 1_000_000
 PASSAGE = 1_000
 """Characters of a passage of a document: about what an encoder reads of a text."""
 _MUCH = 0.1
-"""Share of all passages from which one document is said to give many."""
+"""Share of all passages from which one document is said to give many..."""
+_OFTEN = 2
+"""...if it gives as many times more than the mean one, too: of few documents each gives a large share."""
 _DEEPEST, _ITEMS = 6, 3
 """How far fields are looked for inside of others, and in how many items of a list."""
 _TEXT_NAMES = ("text", "message", "question", "sentence", "body", "content", "input", "query", "prompt", "description")
@@ -104,7 +106,7 @@ def read_table(path: Path) -> Table:
         raise DataRefused(f"{path} has no row that can be read ({because or 'it is empty'}).", param="from")
     documents_read = len(passages) if path.is_dir() and FOLDER in rows[0] else 0
     (largest, most), *_ = passages.most_common(1)
-    if documents_read > 1 and most > _MUCH * len(rows):
+    if documents_read > 1 and most > max(_MUCH, _OFTEN / documents_read) * len(rows):
         notes.append(
             f"{largest.relative_to(path).as_posix()} alone gives {most} of the {len(rows)} passages, which will all be "
             "in one part: shorten it, or leave it out, if it is not typical."

@@ -7,9 +7,10 @@ not with every request, so a revoked key is refused within that time on every wo
 import asyncio
 import hmac
 import ipaddress
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from enum import StrEnum
 
 from concertino.config import Settings
@@ -53,8 +54,9 @@ class Authenticator:
         self._read_at: float | None = None
         self._store = StoreOf(settings.state_url, KeyStore)
         self._unreadable = ""
-        self._thread: ThreadPoolExecutor | None = None
         self._reading: asyncio.Future[None] | None = None
+        self._late = False
+        """What is being read was waited for as long as anything is."""
 
     def authenticate(self, authorization_header: str | None) -> Principal:
         """Raises Unauthenticated, with what to do. The header's value never appears in the message."""
@@ -63,18 +65,36 @@ class Authenticator:
         return self._judge(authorization_header)
 
     async def check(self, authorization_header: str | None) -> Principal:
-        """`authenticate`, while others are served. A database that does not answer is one that cannot be read."""
+        """`authenticate`, while others are served. A database that does not answer is one that cannot be read; whoever
+        comes after that was found out does not wait for it again."""
         if authorization_header and self._is_due():
             if self._reading is None or self._reading.done():
-                self._read_at = self._clock()
-                self._thread = self._thread or ThreadPoolExecutor(1, "concertino-keys")
-                self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
-            try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await asyncio.shield(self._reading)
-            except TimeoutError:
-                self._stored, self._unreadable = {}, "it does not answer"
+                self._read_at, self._late = self._clock(), False
+                self._reading = self._read_aside()
+            if not self._late:
+                try:
+                    async with asyncio.timeout(_PATIENCE_S):
+                        await asyncio.shield(self._reading)
+                except TimeoutError:
+                    self._stored, self._unreadable, self._late = {}, "it does not answer", True
         return self._judge(authorization_header)
+
+    def _read_aside(self) -> asyncio.Future[None]:
+        """Read in a thread that a process may end with: one of a pool would keep it until the database answers."""
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+
+        def tell() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        def read() -> None:
+            self._read()
+            with suppress(RuntimeError):  # the loop is gone
+                loop.call_soon_threadsafe(tell)
+
+        threading.Thread(target=read, name="concertino-keys", daemon=True).start()
+        return over
 
     def _judge(self, authorization_header: str | None) -> Principal:
         if authorization_header is None or not authorization_header.strip():

@@ -207,8 +207,8 @@ def _fewest_characters(request: Request) -> int | None:
 def make_decider(settings: Settings, pool: Pool) -> Decider:
     """The policy and the router that the settings declare, over a pool. Raises ConfigurationError."""
     make: Any = plugins.load(plugins.ROUTERS, settings.router.type, "router.type")
-    given = {"home": settings.home_path} if "home" in inspect.signature(make).parameters else {}
     try:
+        given = {"home": settings.home_path} if "home" in inspect.signature(make).parameters else {}
         router = make(**settings.router.options, **given)
     except TypeError as error:
         raise ConfigurationError(

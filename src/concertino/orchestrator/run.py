@@ -206,12 +206,16 @@ class Run:
         """Tool calls come in pieces: the first names the function, the rest append to its arguments.
 
         Servers count from zero, from one or not at all, and some give all calls one index: another id is another call.
+        Without an index a piece that names nothing is of the call before it.
         """
         function = delta.get("function")
         parts = function if isinstance(function, dict) else {}
         name, arguments = str(parts.get("name") or ""), str(parts.get("arguments") or "")
         index, given = delta.get("index"), str(delta.get("id") or "")
-        place = self._call_places.get(index) if index is not None else None
+        if not isinstance(index, int):
+            index = None
+        last = len(self.tool_calls) - 1 if self.tool_calls and (not name or given == self.tool_calls[-1].id) else None
+        place = last if index is None else self._call_places.get(index)
         if place is None or (name and given and given != self.tool_calls[place].id):
             place = self._call_places[index] = len(self.tool_calls)
             call_id = given or f"call_{self.id[-12:]}_{place}"

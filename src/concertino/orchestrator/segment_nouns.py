@@ -44,7 +44,7 @@ _RUNS_ON = re.compile(
 )
 """What stands before a mere "and" may go on after it."""
 _BETWEEN = re.compile(r"\bbetween\b(?!.*\band\b)", re.IGNORECASE | re.DOTALL)
-_BOTH = re.compile(r"\bboth\b", re.IGNORECASE)
+_PAIR = re.compile(r"\b(?:both|combin(?:e|es|ing)|compar(?:e|es|ing)|contrast|distinguish|merge)\b", re.IGNORECASE)
 _SAYS = re.compile(
     r"(?:(?!\b(?:that|which|who|whose|what|how|where|when|why|if|whether|while)\b).)*?\b(?:am|are|can|cannot|could|did|"
     r"do|does|had|has|have|is|may|might|must|need|needs|said|say|says|shall|should|was|were|will|would)\b",
@@ -70,7 +70,7 @@ def follows(text: str, start: int, middle: int, begins: int) -> bool:
     connector begins."""
     before, connector = text[max(start, middle - _FARTHEST) : middle], text[middle:begins]
     strong = _STRONG.match(connector) is not None
-    if _BETWEEN.search(before) or (not strong and ("," in before or _BOTH.search(before))):
+    if _BETWEEN.search(before) or (not strong and ("," in before or _PAIR.search(before))):
         return False  # an enumeration, or a pair
     if connector.lstrip()[:1] in (",", ";", ":", "–", "—", "-"):
         return True

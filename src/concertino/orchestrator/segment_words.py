@@ -16,7 +16,7 @@ _ASKS = (
     r"(?:is|are|am|was|were|do|does|did|has|have|should|may|must) (?:i|we|you|he|she|they|it|there|this|that|my|the|"
     r"an?|your|our)\b)"
 )
-_POLITE = r"(?:please[,:]? |kindly |now,? |hi[,!.]? |hello[,!.]? |hey[,!.]? |so,? |just |maybe |ok(?:ay)?[,.]? )*"
+_POLITE = r"(?:please[,:]? |kindly |now,? |hi[,!.]? |hello[,!.]? |hey[,!.]? |so,? |just |maybe |ok(?:ay)?[,.]? )*+"
 _THEN = r"(?:and )?(?:then|afterwards?|after (?:that|this)|next|finally|lastly|in the end|once (?:that|this) is done)"
 _TIES = r"(?:and |oh,? (?:and )?|but )?"
 _APART = (
@@ -38,12 +38,12 @@ OPENING = re.compile(rf"\s*(?:(?P<then>{_THEN})|(?P<apart>{_APART})|{_ALSO}|{_SO
 ASK = re.compile(rf"\s*{_POLITE}(?:(?:{_VERBS})\b|{_ASKS})", re.IGNORECASE)
 ASK_AFTER_IF = re.compile(rf",\s+{_POLITE}(?:{_VERBS})\b", re.IGNORECASE)
 INNER = re.compile(
-    rf"(?:[,;:]|\s[-–—])?\s+(?=(?:{_THEN}|{_APART}|{_ALSO})\b)|;\s+|"
-    rf",\s+(?={_POLITE}(?:{_VERBS})\b)|\s[-–—]\s",
+    rf"(?:[,;:]|\s[-–—]|(?<!\s))\s++(?=(?:{_THEN}|{_APART}|{_ALSO})\b)|;\s+|"
+    rf",\s++(?={_POLITE}(?:{_VERBS})\b)|\s[-–—]\s",
     re.IGNORECASE,
 )
 """Where a sentence may fall in two, if a thing is asked on either side."""
-BOUNDARY = re.compile(r"[.!?]+[\"')\]]*\s+|\n+")
+BOUNDARY = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+\s+|\n+")
 ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs?|mr|mrs|ms|dr|prof|st|no|art|sec|cf|inc|ltd|co|u\.s|approx)|\b(?-i:[A-Z]))\.\s*$",
     re.IGNORECASE,

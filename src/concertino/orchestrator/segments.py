@@ -21,6 +21,9 @@ MOST_CONTEXT = 1_000
 MOST_WITH_CONTEXT = 24
 """Segments; a turn with more has more than is carried out."""
 
+_MOST_OPENINGS = 6
+"""Words such as "and then, please" that are read off the front of a piece."""
+
 _Spans = list[tuple[int, int]]
 
 
@@ -242,7 +245,7 @@ def _asked_apart(text: str, start: int, end: int, paragraph: int, quoted: _Spans
         if not (asked or named) or _inside(quoted, middle):
             continue
         one, other = _piece(text, left, middle, paragraph, noun), _piece(text, middle, end, paragraph)
-        if min(_count(text, one), _count(text, other)) < 3:
+        if not (_has_words(text, one) and _has_words(text, other)):
             continue
         if asked and one.asks and other.asks and english.ASK.match(text, one.begins, one.end):
             yield one
@@ -260,14 +263,18 @@ def _asked_apart(text: str, start: int, end: int, paragraph: int, quoted: _Spans
 def _opening(text: str, start: int, end: int) -> tuple[int, bool, bool]:
     """Where a piece's own words begin, and whether those before say that it follows, and that it is another subject."""
     begins, follows, apart = start, False, False
-    while (opening := english.OPENING.match(text, begins, end)) and opening.end() < end:
+    for _ in range(_MOST_OPENINGS):
+        opening = english.OPENING.match(text, begins, end)
+        if opening is None or opening.end() >= end:
+            break
         begins, follows = opening.end(), follows or opening.group("then") is not None
         apart = apart or opening.group("apart") is not None
     return begins, follows, apart
 
 
-def _count(text: str, piece: _Piece) -> int:
-    return len(english.WORD.findall(text, piece.begins, piece.end))
+def _has_words(text: str, piece: _Piece) -> bool:
+    """Whether it has as many as something that is asked for takes."""
+    return sum(1 for _ in itertools.islice(english.WORD.finditer(text, piece.begins, piece.end), 3)) == 3
 
 
 def _piece(text: str, start: int, end: int, paragraph: int, noun: bool = False) -> _Piece:

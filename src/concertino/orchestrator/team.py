@@ -44,6 +44,8 @@ class Team:
         self._thread = threading.Thread(target=self._loop.run_forever, name="concertino-team", daemon=True)
         self._thread.start()
         self._closed = False
+        self._closing = threading.Lock()
+        """Held while work is handed to the loop, so that none is after its last."""
         self._running: set[asyncio.Task[Any]] = set()
         """Calls that have not ended; only the loop's thread touches it."""
         try:
@@ -144,9 +146,10 @@ class Team:
 
         What other threads still wait for ends with ShuttingDown.
         """
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         if hasattr(self, "_service"):
             asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(timeout=30)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -171,10 +174,11 @@ class Team:
         await asyncio.to_thread(self.close)
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        if self._closed:
-            work.close()
-            raise InvalidRequest("This team is closed. Make a new one.")
-        return asyncio.run_coroutine_threadsafe(self._call(work), self._loop)
+        with self._closing:
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(self._call(work), self._loop)
+        work.close()
+        raise InvalidRequest("This team is closed. Make a new one.")
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.current_task()
@@ -231,6 +235,18 @@ def _read(row: Mapping[str, Any], template: str) -> str:
         raise InvalidRequest(f"{problem.because}. Give a row with {wanted}, or the whole text.", param="text") from None
 
 
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    """What is relied on of a tool; the rest is the engine's to judge."""
+
+    function: _Function
+
+
 def as_request(conversation: Conversation, model: str = "auto", **parameters: Any) -> Request:
     """A Request from a text or a list of messages. Raises InvalidRequest for what it cannot read."""
     turns = [{"role": Role.USER, "content": conversation}] if isinstance(conversation, str) else list(conversation)
@@ -244,6 +260,7 @@ def as_request(conversation: Conversation, model: str = "auto", **parameters: An
     if unknown := rest.keys() - {"tools", "tool_choice", "response_format"}:
         raise InvalidRequest(f"Unknown parameter {min(unknown)!r}. Leave it out.", param=min(unknown))
     try:
+        msgspec.convert(rest.get("tools") or (), tuple[_Tool, ...])
         return Request(
             messages=msgspec.convert([msgspec.to_builtins(turn) for turn in turns], tuple[Message, ...]),
             model=model,

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from msgspec import Struct
@@ -18,7 +19,7 @@ from concertino.config import home_folder
 from concertino.errors import ConcertinoError, ConfigurationError
 from concertino.models import Store
 from concertino.router.encoder import Encoder
-from concertino.router.manifest import NEIGHBOURS, Manifest, NeighbourSettings
+from concertino.router.manifest import MANIFEST, NEIGHBOURS, Manifest, NeighbourSettings
 from concertino.router.published import MODEL, WEIGHTS, published_sha256
 from concertino.router.untuned import untuned_encoder
 
@@ -67,9 +68,11 @@ def read_bank(path: Path) -> Bank:
                 arrays["labels"].astype(np.int64),
                 arrays["weights"].astype(np.float32),
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}", param="router.options.weights") from error
-    if not len(bank.codes) == len(bank.centres) or not bank.codes.shape[1] == len(bank.labels) == len(bank.weights) > 0:
+    pieces, texts = bank.codes.shape if bank.codes.ndim == 2 else (0, 0)
+    fits = bank.centres.ndim == 3 and len(bank.centres) == pieces > 0
+    if not fits or not bank.labels.shape == bank.weights.shape == (texts,) != (0,):
         raise ConfigurationError(f"{path} is no bank of neighbours", param="router.options.weights")
     return bank
 
@@ -77,8 +80,8 @@ def read_bank(path: Path) -> Bank:
 class Neighbours:
     """The second look of a folder of weights. The encoder is loaded when it is first needed. Safe in several threads.
 
-    Where the model store lacks it, or has another one than the bank was made with, nothing is looked at, and the log
-    says so once: the head's word stands. `encoder` is one that is already open.
+    Where the model store lacks it, has another one than the bank was made with, or one that is damaged, nothing is
+    looked at, and the log says so once: the head's word stands. `encoder` is one that is already open.
     """
 
     def __init__(
@@ -96,6 +99,10 @@ class Neighbours:
         self._classes = len(manifest.classes)
         self._folder, self._manifest = folder, manifest
         self._bank = read_bank(folder / NEIGHBOURS)
+        if not 0 <= self._bank.labels.min() <= self._bank.labels.max() < self._classes:
+            raise ConfigurationError(
+                f"{folder / NEIGHBOURS} has texts of classes that {MANIFEST} lacks", param="router.options.weights"
+            )
         self._encoder = encoder
         self._missing = False
         self._lock = threading.Lock()
@@ -110,28 +117,41 @@ class Neighbours:
         encoder = self._open()
         if encoder is None:
             return rows
-        votes = [self._bank.votes(vector, self._classes, self._settings) for vector in encoder.whole(texts)]
-        logits = np.log(np.maximum(rows, 1e-12)) + self._settings.share * np.log(np.stack(votes))
+        votes = self._votes(encoder, texts)
+        logits = np.log(np.maximum(rows, 1e-12)) + self._settings.share * np.log(votes)
         logits /= self._settings.temperature
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def _votes(self, encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._bank.votes(vector, self._classes, self._settings) for vector in encoder.whole(texts)])
+
+    def trouble(self) -> str:
+        """Why nothing can be looked at, a sentence; empty where all is well."""
+        return self._load()[1]
 
     def _open(self) -> Encoder | None:
         if self._encoder is None and not self._missing:
             with self._lock:
                 if self._encoder is None and not self._missing:
-                    self._encoder = self._load()
+                    self._encoder, trouble = self._load()
                     self._missing = self._encoder is None
+                    if trouble:
+                        _log.warning("%s `router.options.neighbours_below: 0` says that it need not.", trouble)
         return self._encoder
 
-    def _load(self) -> Encoder | None:
+    def _load(self) -> tuple[Encoder | None, str]:
+        """The encoder, or None and why not."""
         try:
             found, made = published_sha256(self._home), self._manifest.base_sha256
             if found == made:
-                weights = Store(self._home or home_folder()).resolve(MODEL, WEIGHTS)
-                return untuned_encoder(self._folder, weights, self._manifest.recipe)
-            problem = f"the encoder of the store is {found[:12]}, their bank was made with {made[:12]}"
+                weights = Store(self._home or home_folder()).resolve(MODEL, WEIGHTS, verify=True)
+                encoder = untuned_encoder(self._folder, weights, self._manifest.recipe)
+                self._votes(encoder, [""])  # what does not fit the bank shows here, and not in a request
+                return encoder, ""
+            problem = f"The {MODEL} of the store is {found[:12]}, and the one that they were found with {made[:12]}."
         except ConcertinoError as error:
-            problem = str(error)
-        _log.warning("the router does not ask for neighbours of what it is unsure of: %s", problem)
-        return None
+            problem = error.message
+        except Exception as error:  # of three readers and a store: the second look must not cost the first
+            problem = f"{MODEL} cannot be read: {type(error).__name__}: {error}."
+        return None, f"The router's head decides alone where it is unsure, and asks no neighbours. {problem}"

@@ -9,13 +9,14 @@ import pytest
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError
 from concertino.router.encoder import tuned_encoder
-from concertino.router.linear import LinearRouter
+from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import NEIGHBOURS, load_manifest
 from concertino.router.neighbours import read_bank
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, Row, Splits
-from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, quantised
-from concertino.training.routing.train import calibrate, write_manifest, write_weights
+from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, copied, quantised
+from concertino.training.routing.out import write_manifest
+from concertino.training.routing.train import calibrate, write_weights
 from concertino.training.routing.tune import Recipe, tune
 from tests.training.routing.test_train import WORDS, random_base
 
@@ -69,6 +70,15 @@ def many() -> tuple[Row, ...]:
     )
 
 
+def test_weights_are_copied_where_they_are_weights_and_not_there_already(tmp_path: Path) -> None:
+    copied(None, tmp_path / "weights")
+    copied(tmp_path / "weights", tmp_path / "weights")
+    assert load_manifest(tmp_path / "weights") == load_manifest(SHIPPED)
+    with pytest.raises(ConfigurationError, match=r"router\.json"):
+        copied(tmp_path / "nothing", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.train
 def test_weights_with_a_bank_say_what_it_adds_and_ask_it(base: EncoderFiles, tmp_path: Path) -> None:
     out, recipe = tmp_path / "weights", Recipe(epochs=1, per_class=40, batch=16, threads=1)
@@ -81,6 +91,8 @@ def test_weights_with_a_bank_say_what_it_adds_and_ask_it(base: EncoderFiles, tmp
     assert load_manifest(out) == manifest and manifest.neighbours is not None
     assert manifest.neighbours.rows == len(many()) == len(read_bank(out / NEIGHBOURS).labels)
     assert gains == [], "every calibration row is one of the bank's"
+    again, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=9, pieces=8, below=1.0), per_class=60)
+    assert again.files[NEIGHBOURS] != manifest.files[NEIGHBOURS], "a bank made anew takes the place of the one before"
     apart = Splits(
         many(), tuple(Row(f"of {row.text}", row.label, row.group, row.source) for row in many()), (), (), {}, 0
     )

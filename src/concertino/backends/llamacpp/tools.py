@@ -155,11 +155,12 @@ def _call(text: str, tools: Tools) -> dict[str, Any] | None:
         return None
     try:
         said = json.loads(found.group(1))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     names = {tool["function"]["name"] for tool in tools}
     arguments = said.get("arguments", said.get("parameters"))
-    if said.get("name") not in names or not isinstance(arguments, dict):
+    name = said.get("name")
+    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
         return None
-    function = {"name": said["name"], "arguments": json.dumps(arguments)}
+    function = {"name": name, "arguments": json.dumps(arguments)}
     return {"index": 0, "id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}

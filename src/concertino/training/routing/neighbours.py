@@ -15,13 +15,13 @@ from concertino.backends.encoder.shape import read_shape
 from concertino.errors import ConfigurationError
 from concertino.router.encoder import Encoder
 from concertino.router.linear import SHIPPED, LinearRouter
-from concertino.router.manifest import NEIGHBOURS, Manifest, NeighbourSettings, load_manifest
+from concertino.router.manifest import FILES, NEIGHBOURS, Manifest, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Neighbours
 from concertino.router.published import PublishedEncoder
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, WRITTEN, Row, Splits
 from concertino.training.routing.figures import fit_threshold
-from concertino.training.routing.out import check_out
+from concertino.training.routing.out import check_out, write_manifest
 from concertino.training.routing.overlap import OverlapIndex
 from concertino.training.routing.tune import GENERAL_WEIGHT, SHARES, draw_epoch
 
@@ -120,7 +120,8 @@ def add_neighbours(
 
     Raises ConfigurationError where the weights were tuned from another base than `base`, or as `quantised` does.
     """
-    manifest = load_manifest(folder)
+    before = load_manifest(folder)
+    manifest = structs.replace(before, neighbours=None, files={name: before.files[name] for name in FILES})
     with base.weights.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != manifest.base_sha256:
             raise ConfigurationError(
@@ -134,6 +135,7 @@ def add_neighbours(
     codes, centres = quantised(whole.whole([row.text for row in rows]), recipe.pieces, recipe.seed)
     labels = np.array([CLASSES.index(row.label) for row in rows], np.uint8)
     path = folder / NEIGHBOURS
+    write_manifest(manifest, folder)  # it says nothing of the bank while that is written and judged
     np.savez_compressed(path, codes=codes, centres=centres, labels=labels, weights=weights.astype(np.float16))
     settings = NeighbourSettings(
         recipe.below, recipe.share, recipe.nearest, recipe.width, recipe.temperature, len(rows)
@@ -193,6 +195,10 @@ def gains(folder: Path, manifest: Manifest, encoder: Encoder, rows: Sequence[Row
 
 
 def copied(weights: Path | None, out: Path) -> None:
-    """Copy a folder of weights (None: the package's) to an empty or missing `out`."""
+    """Copy a folder of weights (None: the package's) to `out`, unless it is that. Raises ConfigurationError where they
+    are none, or `out` cannot be written."""
     check_out(out)
-    shutil.copytree(weights or SHIPPED, out, dirs_exist_ok=True)
+    source = weights or SHIPPED
+    load_manifest(source)
+    if source.resolve() != out.resolve():
+        shutil.copytree(source, out, dirs_exist_ok=True)

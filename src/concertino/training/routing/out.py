@@ -1,9 +1,12 @@
-"""Where a router is written: looked at before a fit, so that its end does not find out."""
+"""Where a router is written: looked at before a fit, so that its end does not find out; and its manifest there."""
 
 import os
 from pathlib import Path
 
+import msgspec
+
 from concertino.errors import ConfigurationError
+from concertino.router.manifest import MANIFEST, Manifest
 
 
 def check_out(folder: Path) -> None:
@@ -18,3 +21,8 @@ def check_out(folder: Path) -> None:
     else:
         return
     raise ConfigurationError(f"the router cannot be written to {folder}: {problem}. Name another --out.", param="out")
+
+
+def write_manifest(manifest: Manifest, out: Path) -> None:
+    """Write `router.json`, indented so that a difference can be read."""
+    (out / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

@@ -14,7 +14,7 @@ from concertino.errors import ConfigurationError, DataRefused
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.fitted import MANIFEST as FITTED
 from concertino.router.linear import LinearRouter
-from concertino.router.manifest import MANIFEST, REQUIRED, Manifest
+from concertino.router.manifest import REQUIRED, Manifest
 from concertino.training.routing.data import CLASSES, Splits, load_splits, with_written
 from concertino.training.routing.examples import Examples
 from concertino.training.routing.export import Precision, quantise_rows, write_encoder
@@ -28,7 +28,7 @@ from concertino.training.routing.figures import (
     time_router,
 )
 from concertino.training.routing.neighbours import Gain, NeighbourRecipe, add_neighbours, copied
-from concertino.training.routing.out import check_out
+from concertino.training.routing.out import check_out, write_manifest
 from concertino.training.routing.report import Details, TierSpeed, details, read_questions, tier_speeds
 from concertino.training.routing.tune import Recipe, Tuned, draw_epoch, tune
 
@@ -82,11 +82,6 @@ def write_weights(tuned: Tuned, base: EncoderFiles, out: Path, data: Mapping[str
         recipe=msgspec.to_builtins(recipe),
     )
     write_manifest(manifest, out)
-
-
-def write_manifest(manifest: Manifest, out: Path) -> None:
-    """Write `router.json`, indented so that a difference can be read."""
-    (out / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
 def calibrate(out: Path, splits: Splits, seed: int) -> Manifest:
