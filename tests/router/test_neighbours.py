@@ -13,6 +13,7 @@ from concertino.errors import ConfigurationError
 from concertino.models import Store
 from concertino.router import neighbours
 from concertino.router.alternatives import open_linear
+from concertino.router.explain import explain
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import MANIFEST, NEIGHBOURS, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Bank, Neighbours, read_bank
@@ -233,3 +234,15 @@ def test_cards_are_read_by_the_head_alone() -> None:
     reading = read_cards(router, {"dev": ["Helps developers."]})["dev"]
     assert encoder.read == 0 and reading["code"] > 0.5
     assert router.neighbours is not None, "the router itself goes on asking"
+
+
+def test_what_words_add_is_read_as_the_whole_text_is() -> None:
+    router, encoder = looking("legal")
+    told = explain(router, [Message(Role.USER, UNSURE)])
+    assert encoder.read == 1 + 1 + 1 + len(UNSURE.split()), (
+        "the ranking, how it is read, the text and it without each word"
+    )
+    assert len(told.words) == len(UNSURE.split())
+    encoder.read = 0
+    explain(router, [Message(Role.USER, SURE)])
+    assert encoder.read == 0, "what the head is unsure of when a word is missing is left to the head"

@@ -53,7 +53,8 @@ def explain(router: LinearRouter | LogisticRouter, conversation: Sequence[Messag
     text = conversation_texts(conversation)[0]
     spans = list(_WORD.finditer(text))[:MOST_WORDS]
     without = [text[: span.start()] + text[span.end() :] for span in spans]
-    rows = router.probabilities([text, *without])
+    reader = router.reading_like(text) if isinstance(router, LinearRouter) else router
+    rows = reader.probabilities([text, *without])
     order = np.argsort(-rows[0], kind="stable")
     odds = _log_odds(rows[:, order[0]])
     classes = router.domains

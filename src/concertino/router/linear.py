@@ -4,6 +4,7 @@ Where it is less sure than a setting says, the nearest training texts are asked 
 """
 
 import copy
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,15 @@ class LinearRouter:
         alone = copy.copy(self)
         alone.neighbours = None
         return alone
+
+    def reading_like(self, text: str) -> "LinearRouter":
+        """The same, but for reading every text as this one is read: with the neighbours, or by the head alone."""
+        if self.neighbours is None or not self.read([text])[1]:
+            return self.head
+        always = copy.copy(self)
+        always.neighbours = copy.copy(self.neighbours)
+        always.neighbours.below = math.inf
+        return always
 
     @property
     def domains(self) -> tuple[str, ...]:
