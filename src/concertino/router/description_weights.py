@@ -4,13 +4,13 @@ The vectors are those of all-MiniLM-L6-v2 as published, which is read from the m
 hash of the weights that they were made with, so that another encoder is refused rather than misread.
 """
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from concertino.errors import ConfigurationError
+from concertino.models.adapters import file_sha256
 from concertino.router.published import PublishedEncoder, open_published, published_sha256
 
 SHIPPED = Path(__file__).with_name("weights_descriptions")
@@ -65,15 +65,9 @@ class DescriptionWeights(msgspec.Struct, frozen=True):
         return open_published(home)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of the folder that the tier reads."""
-    return {name: digest(folder / name) for name in OWN_FILES}
+    return {name: file_sha256(folder / name) for name in OWN_FILES}
 
 
 def load_description_weights(folder: str | Path | None = None) -> DescriptionWeights:

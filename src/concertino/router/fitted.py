@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from concertino.errors import ConfigurationError
+from concertino.models.adapters import file_sha256
 from concertino.router import linear
 from concertino.router.encoder import Encoder, tuned_encoder
 from concertino.router.novelty import FEATURES, Novelty
@@ -97,7 +98,7 @@ def encoder_sha256(name: str) -> str:
         )
     if name == BOTH:
         return hashlib.sha256(f"{encoder_sha256(HEAD)} {encoder_sha256(BASE)}".encode()).hexdigest()
-    return published_sha256() if name == BASE else digest(linear.SHIPPED / "encoder.onnx")
+    return published_sha256() if name == BASE else file_sha256(linear.SHIPPED / "encoder.onnx")
 
 
 def open_encoder(name: str) -> Encoder:
@@ -112,12 +113,6 @@ def open_vectors(name: str) -> Vectors:
     if name == BOTH:
         return JoinedEncoder([open_encoder(HEAD), open_encoder(BASE)])
     return open_encoder(name)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_fitted(
@@ -135,7 +130,7 @@ def write_fitted(
         np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]  # numpy types its one option alone
         manifest = msgspec.structs.replace(
             manifest,
-            arrays_sha256=digest(folder / ARRAYS),
+            arrays_sha256=file_sha256(folder / ARRAYS),
             encoder_sha256=encoder_sha256(manifest.encoder),
         )
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
@@ -157,7 +152,7 @@ def load_fitted(folder: str | Path | None, method: str) -> Fitted:
     folder = Path(folder)
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=FittedManifest)
-        found = digest(folder / ARRAYS)
+        found = file_sha256(folder / ARRAYS)
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = dict(stored)
     except (OSError, ValueError, msgspec.MsgspecError) as error:

@@ -1,11 +1,11 @@
 """A folder of router weights: what it says about itself, checked against what it holds."""
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
 from concertino.errors import ConfigurationError
+from concertino.models.adapters import file_sha256
 
 MANIFEST = "router.json"
 FILES = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")
@@ -70,8 +70,7 @@ def load_manifest(folder: Path) -> Manifest:
         raise _refused(folder, f"have a {MANIFEST} that does not list {', '.join(sorted(missing))}")
     for name in sorted(needed):
         try:
-            with (folder / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = file_sha256(folder / name)
         except OSError as error:
             raise _refused(folder, f"lack {name} ({error.strerror})") from error
         if digest != manifest.files[name]:

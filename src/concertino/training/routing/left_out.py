@@ -16,8 +16,9 @@ from msgspec import Struct, structs
 
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.config import built_in_team
+from concertino.models.adapters import file_sha256
 from concertino.router.base import Router
-from concertino.router.description_weights import DescriptionManifest, Thresholds, digest
+from concertino.router.description_weights import DescriptionManifest, Thresholds
 from concertino.router.linear import LinearRouter
 from concertino.router.profile import Embed, Profile, log_odds, phrases, probability
 from concertino.router.published import PublishedEncoder
@@ -298,7 +299,7 @@ def train_descriptions(
     rows = np.rint(bank / np.abs(bank).max(axis=1, keepdims=True) * 127).astype(np.int8)
     np.savez(out / "bank.npz", vectors=rows)
     manifest = write_descriptions(
-        out, shipped.coefficients, shipped.intercept, thresholds, advantage, digest(base.weights), hashes, recipe
+        out, shipped.coefficients, shipped.intercept, thresholds, advantage, file_sha256(base.weights), hashes, recipe
     )
     judged = [item.beating(advantage) for item in judged]
     return manifest, [item.at(threshold_for(item, thresholds)) for item in judged]

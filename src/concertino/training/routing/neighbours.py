@@ -1,6 +1,5 @@
 """The bank of training texts that the router asks where its head is unsure: which texts, and what they add."""
 
-import hashlib
 import random
 import shutil
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ from msgspec import Struct, structs
 from concertino.backends.encoder.session import SHIPPED_SHAPE, EncoderFiles
 from concertino.backends.encoder.shape import read_shape
 from concertino.errors import ConfigurationError
+from concertino.models.adapters import file_sha256
 from concertino.router.encoder import Encoder
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import FILES, NEIGHBOURS, Manifest, NeighbourSettings, load_manifest
@@ -122,12 +122,11 @@ def add_neighbours(
     """
     before = load_manifest(folder)
     manifest = structs.replace(before, neighbours=None, files={name: before.files[name] for name in FILES})
-    with base.weights.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != manifest.base_sha256:
-            raise ConfigurationError(
-                f"the weights in {folder} were tuned from another {manifest.base_model} than {base.weights}",
-                param="base_model",
-            )
+    if file_sha256(base.weights) != manifest.base_sha256:
+        raise ConfigurationError(
+            f"the weights in {folder} were tuned from another {manifest.base_model} than {base.weights}",
+            param="base_model",
+        )
     encoder = untuned_encoder(folder, base.weights, manifest.recipe)
     rows, weights = bank_rows(splits.train, recipe)
     note(f"reading {len(rows)} texts for the bank of neighbours")
@@ -140,8 +139,8 @@ def add_neighbours(
     settings = NeighbourSettings(
         recipe.below, recipe.share, recipe.nearest, recipe.width, recipe.temperature, len(rows)
     )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    manifest = structs.replace(manifest, files=manifest.files | {NEIGHBOURS: digest}, neighbours=settings)
+    files = manifest.files | {NEIGHBOURS: file_sha256(path)}
+    manifest = structs.replace(manifest, files=files, neighbours=settings)
 
     router = LinearRouter(weights=folder)
     router.neighbours = Neighbours(folder, manifest, settings, recipe.below, encoder=encoder)

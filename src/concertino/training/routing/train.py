@@ -1,6 +1,5 @@
 """Train the router's first tier: data folder and base model in, a folder of verified weights out."""
 
-import hashlib
 import random
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ import numpy as np
 
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.errors import ConfigurationError, DataRefused
+from concertino.models.adapters import file_sha256
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.fitted import MANIFEST as FITTED
 from concertino.router.linear import LinearRouter
@@ -56,11 +56,6 @@ def _silent(_: str) -> None:
     return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_weights(tuned: Tuned, base: EncoderFiles, out: Path, data: Mapping[str, str], recipe: Recipe) -> None:
     """Write encoder, token table and tokenizer to `out`, with a manifest of temperature 1 that never abstains."""
     out.mkdir(parents=True, exist_ok=True)
@@ -75,9 +70,9 @@ def write_weights(tuned: Tuned, base: EncoderFiles, out: Path, data: Mapping[str
         classes=CLASSES,
         temperature=1.0,
         threshold=0.0,
-        files={name: _sha256(out / name) for name in sorted(REQUIRED)},
+        files={name: file_sha256(out / name) for name in sorted(REQUIRED)},
         base_model=BASE_MODEL,
-        base_sha256=_sha256(base.weights),
+        base_sha256=file_sha256(base.weights),
         data=dict(sorted(data.items())),
         recipe=msgspec.to_builtins(recipe),
     )
