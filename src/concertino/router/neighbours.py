@@ -77,6 +77,13 @@ def read_bank(path: Path) -> Bank:
     return bank
 
 
+def joined(rows: np.ndarray, votes: np.ndarray, settings: NeighbourSettings) -> np.ndarray:
+    """The head's probabilities and the neighbours' votes together, all `[texts, classes]`."""
+    logits = (np.log(np.maximum(rows, 1e-12)) + settings.share * np.log(votes)) / settings.temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
 class Neighbours:
     """The second look of a folder of weights. The encoder is loaded when it is first needed. Safe in several threads.
 
@@ -115,15 +122,10 @@ class Neighbours:
     def weighed(self, texts: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """The probabilities of the texts by the head, `rows`, and by their neighbours together, `[texts, classes]`."""
         encoder = self._open()
-        if encoder is None:
-            return rows
-        votes = self._votes(encoder, texts)
-        logits = np.log(np.maximum(rows, 1e-12)) + self._settings.share * np.log(votes)
-        logits /= self._settings.temperature
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        return rows if encoder is None else joined(rows, self.votes(encoder, texts), self._settings)
 
-    def _votes(self, encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+    def votes(self, encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+        """Of the texts' neighbours, `[texts, classes]`."""
         return np.stack([self._bank.votes(vector, self._classes, self._settings) for vector in encoder.whole(texts)])
 
     def trouble(self) -> str:
@@ -147,7 +149,7 @@ class Neighbours:
             if found == made:
                 weights = Store(self._home or home_folder()).resolve(MODEL, WEIGHTS, verify=True)
                 encoder = untuned_encoder(self._folder, weights, self._manifest.recipe)
-                self._votes(encoder, [""])  # what does not fit the bank shows here, and not in a request
+                self.votes(encoder, [""])  # what does not fit the bank shows here, and not in a request
                 return encoder, ""
             problem = f"The {MODEL} of the store is {found[:12]}, and the one that they were found with {made[:12]}."
         except ConcertinoError as error:

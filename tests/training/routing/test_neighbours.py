@@ -15,7 +15,6 @@ from concertino.router.neighbours import read_bank
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, Row, Splits
 from concertino.training.routing.neighbours import NeighbourRecipe, add_neighbours, bank_rows, copied, quantised
-from concertino.training.routing.out import write_manifest
 from concertino.training.routing.train import calibrate, write_weights
 from concertino.training.routing.tune import Recipe, tune
 from tests.training.routing.test_train import WORDS, random_base
@@ -87,7 +86,6 @@ def test_weights_with_a_bank_say_what_it_adds_and_ask_it(base: EncoderFiles, tmp
     calibrate(out, splits, seed=1)
     asked = NeighbourRecipe(pieces=8, below=1.0)
     manifest, gains = add_neighbours(out, splits, base, asked, per_class=60)
-    write_manifest(manifest, out)
     assert load_manifest(out) == manifest and manifest.neighbours is not None
     assert manifest.neighbours.rows == len(many()) == len(read_bank(out / NEIGHBOURS).labels)
     assert gains == [], "every calibration row is one of the bank's"
@@ -112,10 +110,7 @@ def test_a_router_with_a_bank_reads_it_where_the_store_has_another_encoder(
 ) -> None:
     out, recipe = tmp_path / "weights", Recipe(epochs=1, per_class=40, batch=16, threads=1)
     write_weights(tune(many(), base, recipe), base, out, {}, recipe)
-    manifest, _ = add_neighbours(
-        out, Splits(many(), many(), (), (), {}, 0), base, NeighbourRecipe(pieces=8, below=1.0), per_class=60
-    )
-    write_manifest(manifest, out)
+    add_neighbours(out, Splits(many(), many(), (), (), {}, 0), base, NeighbourRecipe(pieces=8, below=1.0), per_class=60)
     texts = [row.text for row in many()[:5]]
     head = LinearRouter(weights=out, neighbours_below=0.0).probabilities(texts)
     assert LinearRouter(weights=out).probabilities(texts) == pytest.approx(head)

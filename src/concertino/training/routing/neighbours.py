@@ -16,7 +16,7 @@ from concertino.models.adapters import file_sha256
 from concertino.router.encoder import Encoder
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import FILES, NEIGHBOURS, Manifest, NeighbourSettings, load_manifest
-from concertino.router.neighbours import Neighbours
+from concertino.router.neighbours import Neighbours, joined
 from concertino.router.published import PublishedEncoder
 from concertino.router.untuned import untuned_encoder
 from concertino.training.routing.data import CLASSES, WRITTEN, Row, Splits
@@ -137,7 +137,12 @@ def add_neighbours(
     write_manifest(manifest, folder)  # it says nothing of the bank while that is written and judged
     np.savez_compressed(path, codes=codes, centres=centres, labels=labels, weights=weights.astype(np.float16))
     settings = NeighbourSettings(
-        recipe.below, recipe.share, recipe.nearest, recipe.width, recipe.temperature, len(rows)
+        below=recipe.below,
+        share=recipe.share,
+        nearest=recipe.nearest,
+        width=recipe.width,
+        temperature=recipe.temperature,
+        rows=len(rows),
     )
     files = manifest.files | {NEIGHBOURS: file_sha256(path)}
     manifest = structs.replace(manifest, files=files, neighbours=settings)
@@ -145,10 +150,12 @@ def add_neighbours(
     router = LinearRouter(weights=folder)
     router.neighbours = Neighbours(folder, manifest, settings, recipe.below, encoder=encoder)
     threshold = drawn_threshold(router, splits.calibration, per_class, recipe.seed)
+    manifest = structs.replace(manifest, threshold=threshold)
+    write_manifest(manifest, folder)
     known = OverlapIndex(row.text for row in rows)
     unlike = [row for row in splits.calibration if not known.overlaps(row.text)]
     note(f"{len(unlike)} of {len(splits.calibration)} calibration rows are like none of the bank's")
-    return structs.replace(manifest, threshold=threshold), gains(folder, manifest, encoder, unlike)
+    return manifest, gains(router.head, router.neighbours, settings, encoder, unlike)
 
 
 def drawn_threshold(router: LinearRouter, rows: Sequence[Row], per_class: int, seed: int) -> float:
@@ -162,28 +169,28 @@ def drawn_threshold(router: LinearRouter, rows: Sequence[Row], per_class: int, s
     return fit_threshold(router.probabilities([text for text, _ in drawn]), truth, CLASSES.index("general"))
 
 
-def gains(folder: Path, manifest: Manifest, encoder: Encoder, rows: Sequence[Row]) -> list[Gain]:
-    """What the neighbours add at each of `SHARES_SHOWN`; 0 is the head alone."""
+def gains(
+    head: LinearRouter, neighbours: Neighbours, settings: NeighbourSettings, encoder: Encoder, rows: Sequence[Row]
+) -> list[Gain]:
+    """What the neighbours add to the head at each of `SHARES_SHOWN`; 0 is the head alone."""
     if not rows:
         return []
-    texts = [row.text for row in rows]
-    head = LinearRouter(weights=folder, neighbours_below=0.0).whole(texts)
+    alone = head.whole([row.text for row in rows])
+    unsure = neighbours.unsure(alone)
+    votes = neighbours.votes(encoder, [rows[place].text for place in unsure]) if unsure else alone[unsure]
     truth = np.array([CLASSES.index(row.label) for row in rows])
     sources = np.array([row.source for row in rows])
+    by_source = [sources == source for source in sorted(set(sources.tolist()))]
     groups = {
         "exam": np.array([s.startswith(EXAM) and "lettered" not in s for s in sources]),
         "written": np.array([s.startswith(WRITTEN) for s in sources]),
     }
-    found, settings = [], manifest.neighbours
-    assert settings is not None
+    found = []
     for share in SHARES_SHOWN:
-        asked = structs.replace(settings, share=share)
-        neighbours = Neighbours(folder, manifest, asked, asked.below, encoder=encoder)
-        both, unsure = head.copy(), neighbours.unsure(head)
+        both = alone.copy()
         if share:
-            both[unsure] = neighbours.weighed([texts[place] for place in unsure], head[unsure])
+            both[unsure] = joined(alone[unsure], votes, structs.replace(settings, share=share))
         right, loss = both.argmax(axis=1) == truth, -np.log(np.maximum(both[np.arange(len(truth)), truth], 1e-9))
-        by_source = [sources == source for source in sorted(set(sources.tolist()))]
         accuracy = {name: float(right[mask].mean()) for name, mask in groups.items() if mask.any()}
         accuracy["sources"] = float(np.mean([right[mask].mean() for mask in by_source]))
         found.append(

@@ -162,9 +162,7 @@ def train(
     write_weights(tuned, base, out, splits.hashes, recipe)
     note("calibrating")
     calibrate(out, splits, recipe.seed)
-    manifest, _ = add_neighbours(out, splits, base, NeighbourRecipe(seed=recipe.seed), CALIBRATION_PER_CLASS, note)
-    write_manifest(manifest, out)
-    return manifest
+    return add_neighbours(out, splits, base, NeighbourRecipe(seed=recipe.seed), CALIBRATION_PER_CLASS, note)[0]
 
 
 def train_neighbours(
@@ -175,6 +173,4 @@ def train_neighbours(
     Raises ConfigurationError for a missing data set, and as `add_neighbours` does.
     """
     copied(weights, out)
-    manifest, gains = add_neighbours(out, load_splits(data_dir, note), base, recipe, CALIBRATION_PER_CLASS, note)
-    write_manifest(manifest, out)
-    return manifest, gains
+    return add_neighbours(out, load_splits(data_dir, note), base, recipe, CALIBRATION_PER_CLASS, note)
