@@ -56,6 +56,8 @@ REWORDINGS = (
 
 Scores = Callable[[Sequence[str]], np.ndarray]
 """Texts -> `[texts, classes]`; the larger the likelier."""
+Read = Callable[[Sequence[str]], tuple[np.ndarray, set[int]]]
+"""Texts -> probabilities, and the places of those whose neighbours were asked."""
 
 
 def reworded(text: str, rng: random.Random) -> str:
@@ -119,23 +121,29 @@ def p50(scores: Scores) -> float:
 
 
 def judge(
-    scores: Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]], calibrated: bool
+    router: LinearRouter | Scores, held: Sequence[Row], parts: dict[str, Sequence[Row]]
 ) -> dict[str, dict[str, Any]]:
     """Figures of one router on every part; where it has no probabilities, temperature and threshold are fitted."""
-    ours = LinearRouter()
-    raw = scores([row.text for row in held])
-    truth = np.array([CLASSES.index(row.label) for row in held])
-    temperature = 1.0 if calibrated else fit_temperature(raw, truth)
-    threshold = ours.threshold if calibrated else fit_threshold(softmax(raw / temperature), truth, GENERAL)
+    read, threshold = fitted(router, held) if callable(router) else (router.read, router.threshold)
     found = {}
     for name, rows in parts.items():
-        values = scores([row.text for row in rows])
-        chance = values if calibrated else softmax(values / temperature)
+        chance, asked = read([row.text for row in rows])
         part = figures(chance, [row.label for row in rows], CLASSES, threshold, [row.source for row in rows])
         found[name] = {key: getattr(part, key) for key in ("rows", "accuracy", "macro_f1", "ece", "auroc", "abstained")}
-        asked = ours.read([row.text for row in rows])[1] if calibrated else set()
         found[name]["tiers"] = by_tier(chance, [row.label for row in rows], threshold, asked)
     return found
+
+
+def fitted(scores: Scores, held: Sequence[Row]) -> tuple[Read, float]:
+    """What reads texts as `LinearRouter.read` does, asking no neighbours, and its threshold."""
+    raw = scores([row.text for row in held])
+    truth = np.array([CLASSES.index(row.label) for row in held])
+    temperature = fit_temperature(raw, truth)
+
+    def read(texts: Sequence[str]) -> tuple[np.ndarray, set[int]]:
+        return softmax(scores(texts) / temperature), set()
+
+    return read, fit_threshold(softmax(raw / temperature), truth, GENERAL)
 
 
 def by_tier(
@@ -232,28 +240,27 @@ def main() -> None:
         for name, part in parts.items()
     }
     results: dict[str, dict[str, Any]] = {"majority class": {"parts": majority}}
-    contenders: dict[str, tuple[Scores, bool]] = {
-        OURS: (LinearRouter().probabilities, True),
-        ALONE: (LinearRouter(neighbours_below=0.0).probabilities, True),
-    }
+    ours = LinearRouter()
+    contenders: dict[str, LinearRouter | Scores] = {OURS: ours, ALONE: ours.head}
     with tempfile.TemporaryDirectory() as folder:
         for method, kind in (("knn", KnnRouter), ("clusters", ClusterRouter)):
             out = Path(folder) / method
             fit_domains(rows, held, out, method, {}, lambda message: print(message, file=sys.stderr))
             router = kind(weights=out)
-            contenders[method] = (log_probabilities(router), False)
+            contenders[method] = log_probabilities(router)
     try:
         for encoder, said in ((BASE, "MiniLM as published"), (HEAD, "our tuned MiniLM")):
             memory = Remembering(encoder)
             for top, aggregation in PEER_SETTINGS:
                 scores = open_peer(rows, memory, top, aggregation)
-                contenders[f"semantic-router, {said}, top {top} {aggregation}"] = (scores, False)
+                contenders[f"semantic-router, {said}, top {top} {aggregation}"] = scores
     except ImportError as error:
         print(f"semantic-router is left out: {error}", file=sys.stderr)
-    for name, (scores, calibrated) in contenders.items():
+    for name, contender in contenders.items():
         print(f"{name} ...", file=sys.stderr)
+        scores = contender.probabilities if isinstance(contender, LinearRouter) else contender
         results[name] = {
-            "parts": judge(scores, held, parts, calibrated),
+            "parts": judge(contender, held, parts),
             "stability": stability(scores, parts["hand-written"], 3),
             "p50_ms": p50(scores),
         }
