@@ -13,9 +13,9 @@ from concertino.datasets.folder import Dataset, Part, Row, open_dataset
 from concertino.datasets.normalise import words
 from concertino.datasets.prose import grade
 from concertino.errors import PromotionRefused
-from concertino.evaluation.measured import group_of
+from concertino.evaluation.measured import group_of, paired_test
 from concertino.evaluation.metrics import statistics_of
-from concertino.evaluation.statistics import compare, mcnemar, permutation_p
+from concertino.evaluation.statistics import compare
 from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
 from concertino.models.adapters import AdapterManifest, file_sha256, read_adapter
 from concertino.models.catalogue import load_catalogue
@@ -108,12 +108,8 @@ def incumbent(
             one, two, clusters, share = _paired(about, Metric.ACCURACY, labels)
             found = compare(one, two, clusters, share, resamples=2_000)
             changes[label] = LabelChange(len(about), found.difference, found.lower, found.upper)
-    if metric.graded:
-        p = permutation_p(first[:, 0], second[:, 0], groups)
-    elif metric is Metric.MACRO_F1:
-        p = whole.p
-    else:
-        p = mcnemar([bool(one.right) for one, _ in shared], [bool(two.right) for _, two in shared]).p
+    worth = [_worth(one, metric) for one, _ in shared], [_worth(two, metric) for _, two in shared]
+    p, _, _ = paired_test(metric, *worth, groups, whole)
     return Incumbent(served.version.version, len(shared), whole.difference, whole.lower, whole.upper, changes, p)
 
 

@@ -14,6 +14,8 @@ from concertino.evaluation.metrics import macro_f1, mean_grades, mean_values_f1,
 from concertino.evaluation.results import Comparison, Confusion, Example, Kind, LabelResult, Pair, RunnerResult
 from concertino.evaluation.running import Prediction
 from concertino.evaluation.statistics import (
+    McNemar,
+    Resampled,
     compare,
     holm,
     mcnemar,
@@ -185,13 +187,7 @@ def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequ
     second, _ = statistics_of(rows, [other.answers[p] for p in yours], second_worth, metric, labels)
     groups = [group_of(row) for row in rows]
     drawn = compare(first, second, groups, figure)
-    better = [one > two for one, two in zip(first_worth, second_worth, strict=True)]
-    paired = mcnemar(better, [one < two for one, two in zip(first_worth, second_worth, strict=True)])
-    p, test = paired.p, "mcnemar-exact" if paired.exact else "mcnemar-corrected"
-    if metric is Metric.MACRO_F1:
-        p, test = drawn.p, "paired-bootstrap"
-    elif metric.graded:
-        p, test = permutation_p(first[:, 0], second[:, 0], groups), "paired-permutation"
+    p, test, paired = paired_test(metric, first_worth, second_worth, groups, drawn)
     own_cpu = _percentile([specialist.predictions[p].cpu_s for p in mine], 50)
     their_cpu = _percentile([other.predictions[p].cpu_s for p in yours], 50)
     return Comparison(
@@ -209,6 +205,22 @@ def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequ
         discordant=paired.discordant,
         cpu_ratio=own_cpu / their_cpu if own_cpu is not None and their_cpu else None,
     )
+
+
+def paired_test(
+    metric: Metric, first: Sequence[float], second: Sequence[float], groups: Sequence[str], drawn: Resampled
+) -> tuple[float, str, McNemar]:
+    """The p-value of two runners' worth on the same rows, the name of the test, and how many rows each has better.
+
+    `drawn` is their comparison by bootstrap, which is the test of macro-F1.
+    """
+    pairs = list(zip(first, second, strict=True))
+    paired = mcnemar([one > two for one, two in pairs], [one < two for one, two in pairs])
+    if metric is Metric.MACRO_F1:
+        return drawn.p, "paired-bootstrap", paired
+    if metric.graded:
+        return permutation_p(np.asarray(first), np.asarray(second), groups), "paired-permutation", paired
+    return paired.p, "mcnemar-exact" if paired.exact else "mcnemar-corrected", paired
 
 
 def _with_holm(comparison: Comparison, p: float) -> Comparison:
