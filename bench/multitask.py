@@ -29,6 +29,7 @@ from concertino.backends.encoder.session import clip_text, clip_tokens
 from concertino.backends.encoder.shape import read_shape
 from concertino.cli.curate import curated
 from concertino.datasets.folder import Part, open_dataset
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.models.store import Store
 from concertino.recipe import Engine, Recipe, load_recipe
 from concertino.training.encoder_loop import Example, value_of
@@ -54,7 +55,7 @@ class Skill(Struct, frozen=True):
 def main() -> None:
     arguments = read_arguments()
     torch.set_num_threads(arguments.threads or len(os.sched_getaffinity(0)))
-    files = encoder_files(Store(config.load().home_path), "all-MiniLM-L6-v2")
+    files = encoder_files(Store(config.load().home_path), SENTENCE_ENCODER)
     skills = read_skills(arguments, Tokenizer.from_file(str(files.tokenizer)))
     groups = [[skill] for skill in skills] + [skills]
     figures: list[dict[str, float]] = []

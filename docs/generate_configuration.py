@@ -135,6 +135,8 @@ def _default(value: ast.expr) -> str:
     if isinstance(value, ast.Attribute):  # a member of an enumeration
         member = getattr(recipe, written.partition(".")[0], None)
         return str(getattr(member, value.attr)) if member else plain
+    if isinstance(value, ast.Name):  # a constant
+        return repr(getattr(recipe, value.id, None) or getattr(settings, value.id))
     return "{}" if isinstance(value, ast.Call) and not value.args and not value.keywords else plain
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from concertino.config import SkillCard, explain
+from concertino.default_models import GENERALIST, SENTENCE_ENCODER
 from concertino.errors import RecipeInvalid
 from concertino.recipe_digest import digest_of
 from concertino.recipe_yaml import quoting_hint, read_yaml
@@ -162,7 +163,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
 
     engine: Engine = Engine.ENCODER
     """What is trained."""
-    base: str = "all-MiniLM-L6-v2"
+    base: str = SENTENCE_ENCODER
     """A model of the catalogue, or the path of a Hugging Face folder."""
     method: Method = Method.LORA
     """How the base is held meanwhile; causal only."""
@@ -227,7 +228,7 @@ class EvaluationPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
     metric: Metric = Metric.ACCURACY
     """What is chosen and compared by."""
-    generalist: str = "qwen2.5-coder-1.5b-instruct"
+    generalist: str = GENERALIST
     """The model of the catalogue that is prompted for comparison."""
     generalist_rows: int = 100
     """Test rows on which the prompted models are run; the specialist and the classical baselines see all. Of texts of

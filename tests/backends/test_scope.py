@@ -10,10 +10,11 @@ from concertino.backends.base import BackendContext, Generation, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
 from concertino.backends.scope import FILE, Scope, Scopes, read_scope, write_scope
 from concertino.confidence import within
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import ConfigurationError, ModelMissing
-from concertino.evaluation.scope import ENCODER, open_scope_encoder
+from concertino.evaluation.scope import open_scope_encoder
 from concertino.models import Store
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.types import Message, Role
 from tests.backends.lora import write_adapter
 
@@ -39,7 +40,7 @@ def test_a_confidence_falls_with_the_scope_from_even_odds_down(
 
 def test_the_file_comes_back_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert read_scope(tmp_path) is None
-    scope = Scope(ENCODER, "0" * 64, (0.5, -0.25), 1.0)
+    scope = Scope(SENTENCE_ENCODER, "0" * 64, (0.5, -0.25), 1.0)
     write_scope(tmp_path, scope)
     assert read_scope(tmp_path) == scope
     (tmp_path / FILE).write_text("{")
@@ -50,21 +51,21 @@ def test_the_file_comes_back_and_a_damaged_one_is_named(tmp_path: Path) -> None:
 def test_without_the_encoder_nothing_is_said_and_the_log_names_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_scope(tmp_path, Scope(ENCODER, "0" * 64, (1.0,) * 384, 0.0))
+    write_scope(tmp_path, Scope(SENTENCE_ENCODER, "0" * 64, (1.0,) * 384, 0.0))
     adapter = tmp_path / "adapter.gguf"
     with pytest.raises(ModelMissing):
-        Store(tmp_path / "home").require(ENCODER)
+        Store(tmp_path / "home").require(SENTENCE_ENCODER)
     with caplog.at_level(logging.WARNING):
         scopes = Scopes(context(adapter, tmp_path / "home"))
     assert str(adapter) not in scopes
-    assert f"concertino pull {ENCODER}" in caplog.text
+    assert f"concertino pull {SENTENCE_ENCODER}" in caplog.text
 
 
 @pytest.mark.models
 def test_one_that_was_fitted_with_another_encoder_is_not_used(
     published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_scope(tmp_path, Scope(ENCODER, "0" * 64, (1.0,) * 384, 0.0))
+    write_scope(tmp_path, Scope(SENTENCE_ENCODER, "0" * 64, (1.0,) * 384, 0.0))
     with caplog.at_level(logging.WARNING):
         scopes = Scopes(context(tmp_path / "adapter.gguf", published))
     assert str(tmp_path / "adapter.gguf") not in scopes
@@ -78,13 +79,13 @@ async def test_a_generation_with_the_adapter_says_its_scope_once_and_one_without
     folder = tmp_path / "adapter"
     folder.mkdir()
     adapter = write_adapter(folder / "adapter.gguf", smol, 1)
-    sha256 = file_sha256(Store(published).resolve(ENCODER, "model.safetensors"))
+    sha256 = file_sha256(Store(published).resolve(SENTENCE_ENCODER, "model.safetensors"))
     # Weights that point from one text to another: the first is out of scope, the second in it.
     encoder = open_scope_encoder(Store(published))
     outside, inside = "What are symptoms of anaemia?", "list all files by size"
     away = encoder.embed(inside)[0] - encoder.embed(outside)[0]
-    write_scope(folder, Scope(ENCODER, sha256, tuple(float(value) for value in 10 * away), 0.0))
-    assert json.loads((folder / FILE).read_text())["encoder"] == ENCODER
+    write_scope(folder, Scope(SENTENCE_ENCODER, sha256, tuple(float(value) for value in 10 * away), 0.0))
+    assert json.loads((folder / FILE).read_text())["encoder"] == SENTENCE_ENCODER
     use = ModelUse("smol", (str(adapter),), context_tokens=512)
     backend = LlamaCppBackend(BackendContext("local", {}, (use,), lambda _: smol, Store(published).resolve))
     await backend.start()

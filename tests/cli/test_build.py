@@ -17,8 +17,8 @@ from concertino.cli import build, run
 from concertino.config import Settings
 from concertino.evaluation.results import REPORT, Comparison, EvaluationReport, Kind, read_report
 from concertino.models import Manifest, Store
-from concertino.models.adapters import file_sha256
 from concertino.models.catalogue import USER_CATALOGUE
+from concertino.models.file_hash import file_sha256
 from concertino.models.store import StoredFile
 from concertino.recipe import Metric, load_recipe
 from concertino.registry import Registry

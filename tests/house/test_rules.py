@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from concertino import default_models
+
 ROOT = Path(__file__).parents[2] / "src" / "concertino"
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {
     "plugins", "config", "config_check", "settings", "recipe", "recipe_check", "recipe_digest", "recipe_yaml",
-    "limits", "template", "related", "calculation", "confidence", "errors", "types",
+    "default_models", "limits", "template", "related", "calculation", "confidence", "errors", "types",
 }  # fmt: skip
 
 # A room may import rooms of the floors below its own, and itself. Rooms on one floor do not import each other.
@@ -107,6 +109,17 @@ def test_each_base_holds_one_protocol() -> None:
             and any(isinstance(b, ast.Name) and b.id == "Protocol" for b in node.bases)
         ]
         assert len(protocols) == 1, f"{path}: {protocols}"
+
+
+def test_the_name_of_a_default_model_is_written_once() -> None:
+    names = {default_models.SENTENCE_ENCODER, default_models.SMALL_LANGUAGE_MODEL, default_models.GENERALIST}
+    written = {
+        (path.name, node.value)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    }
+    assert written == {("default_models.py", name) for name in names}
 
 
 def test_importing_the_package_loads_nothing_heavy_and_opens_nothing() -> None:

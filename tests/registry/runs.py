@@ -8,8 +8,9 @@ import yaml
 
 from concertino.datasets.folder import DatasetManifest, Part, Row, SourceInfo, open_dataset, write_rows
 from concertino.datasets.folder import write_manifest as write_dataset
-from concertino.models.adapters import MANIFEST, AdapterManifest, file_sha256, write_manifest
+from concertino.models.adapters import MANIFEST, AdapterManifest, write_manifest
 from concertino.models.catalogue import load_catalogue
+from concertino.models.file_hash import file_sha256
 from concertino.recipe import load_recipe
 
 NAME = "legal/clause-type"

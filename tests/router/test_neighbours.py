@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import ConfigurationError
 from concertino.models import Store
 from concertino.router import neighbours
@@ -17,7 +18,7 @@ from concertino.router.explain import explain
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import MANIFEST, NEIGHBOURS, NeighbourSettings, load_manifest
 from concertino.router.neighbours import Bank, Neighbours, read_bank
-from concertino.router.published import MODEL, WEIGHTS
+from concertino.router.published import WEIGHTS
 from concertino.router.readings import read_cards
 from concertino.types import Message, Role, Tier
 
@@ -124,8 +125,8 @@ def stored(home: Path, weights: bytes, said: str) -> None:
     store.blobs.mkdir(parents=True)
     store.blob(said).write_bytes(weights)
     store.refs.mkdir()
-    manifest = {"name": MODEL, "files": {WEIGHTS: {"sha256": said, "bytes": len(weights)}}}
-    (store.refs / f"{MODEL}.json").write_bytes(msgspec.json.encode(manifest))
+    manifest = {"name": SENTENCE_ENCODER, "files": {WEIGHTS: {"sha256": said, "bytes": len(weights)}}}
+    (store.refs / f"{SENTENCE_ENCODER}.json").write_bytes(msgspec.json.encode(manifest))
 
 
 def damaged(home: Path) -> None:
@@ -134,7 +135,9 @@ def damaged(home: Path) -> None:
 
 def without_weights(home: Path) -> None:
     stored(home, b"", load_manifest(SHIPPED).base_sha256)
-    (Store(home).refs / f"{MODEL}.json").write_bytes(msgspec.json.encode({"name": MODEL, "files": {}}))
+    (Store(home).refs / f"{SENTENCE_ENCODER}.json").write_bytes(
+        msgspec.json.encode({"name": SENTENCE_ENCODER, "files": {}})
+    )
 
 
 def another(home: Path) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from concertino.config import home_folder
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.models import Store
 from concertino.router.linear import SHIPPED
 from concertino.router.manifest import load_manifest
-from concertino.router.published import MODEL, WEIGHTS, open_published
+from concertino.router.published import WEIGHTS, open_published
 from concertino.router.untuned import quantise_columns, untuned_encoder
 
 TEXTS = [
@@ -26,7 +27,7 @@ def test_a_column_of_zeros_is_quantised_to_zeros() -> None:
 
 @pytest.mark.models
 def test_its_vectors_are_those_of_the_published_encoder_but_for_the_rounding() -> None:
-    weights = Store(home_folder()).resolve(MODEL, WEIGHTS)
+    weights = Store(home_folder()).resolve(SENTENCE_ENCODER, WEIGHTS)
     light = untuned_encoder(SHIPPED, weights, load_manifest(SHIPPED).recipe)
     cosines = (light.whole(TEXTS) * open_published().whole(TEXTS)).sum(axis=1)
     assert cosines.min() > 0.97

@@ -22,7 +22,8 @@ from concertino.backends.encoder.session import SHIPPED_GRAPH, SHIPPED_SHAPE, En
 from concertino.config import SkillCard
 from concertino.datasets.folder import Dataset, DatasetManifest, Part, Row, open_dataset, write_manifest, write_rows
 from concertino.errors import ConcertinoError, ConfigurationError, DataRefused, TrainingRefused
-from concertino.models.adapters import file_sha256, read_adapter
+from concertino.models.adapters import read_adapter
+from concertino.models.file_hash import file_sha256
 from concertino.models.store import Store
 from concertino.recipe import Data, Recipe, Source, Training
 from concertino.registry.version import Figures, Lineage, Version, named

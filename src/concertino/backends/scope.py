@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from concertino.backends.base import BackendContext, Generation
 from concertino.errors import ConcertinoError, ConfigurationError
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.types import Role
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from concertino import config
 from concertino.cli import output
 from concertino.cli.session import JsonOption
 from concertino.config import Settings
+from concertino.default_models import SENTENCE_ENCODER
 
 if TYPE_CHECKING:
     from concertino.datasets.folder import Dataset, DatasetManifest
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from concertino.registry.gate import Check
 
 _STEPS = 4
-_EMBEDDER = "all-MiniLM-L6-v2"
-"""What the nearest-neighbour baseline and the generalist's examples are found by."""
 
 
 class Plan(Struct, frozen=True):
@@ -197,7 +196,7 @@ def _check_first(plan: Plan) -> None:
         )
     wanted = [base]
     if plan.generalist or plan.baselines:
-        wanted.append(_EMBEDDER)
+        wanted.append(SENTENCE_ENCODER)
     if plan.generalist:
         wanted.append(plan.recipe.evaluation.generalist)
     catalogue, store = load_catalogue(plan.settings.home_path), Store(plan.settings.home_path)

@@ -104,9 +104,9 @@ def _processor() -> Iterator[Finding]:
 
 
 def _configuration(settings: Settings, config_path: str | None) -> Iterator[Finding]:
+    from concertino.default_models import SENTENCE_ENCODER
     from concertino.orchestrator.decider import engineless
     from concertino.router.linear import LinearRouter
-    from concertino.router.published import MODEL
 
     where = config.find_config(config_path) or "built in"
     decider = engineless(settings)  # the router's weights and the detectors are read
@@ -119,7 +119,7 @@ def _configuration(settings: Settings, config_path: str | None) -> Iterator[Find
                 yield Finding("configuration", State.PROBLEM, said, f"Correct specialists.{where}.adapter.")
     router = getattr(decider.router, "router", decider.router)  # a conversation's reads each turn by one of texts
     if isinstance(router, LinearRouter) and router.neighbours and (said := router.neighbours.trouble()):
-        remedy = f"Run: concertino pull {MODEL} (or set router.options.neighbours_below to 0)"
+        remedy = f"Run: concertino pull {SENTENCE_ENCODER} (or set router.options.neighbours_below to 0)"
         yield Finding("router", State.WARNING, said, remedy)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from concertino import config
 from concertino.cli import output
+from concertino.default_models import SENTENCE_ENCODER
 
 if TYPE_CHECKING:
     from concertino.datasets.contamination import Embed
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from concertino.datasets.select import Progress
     from concertino.recipe import Recipe
 
-_EMBEDDER = "all-MiniLM-L6-v2"
 _TEXTS = 64
 """Texts that are embedded at once."""
 _CHARACTERS = 600
@@ -122,8 +122,8 @@ def _embedder() -> "Iterator[tuple[Embed | None, str]]":
     store = Store(config.load().home_path)
     with asyncio.Runner() as runner:
         try:
-            store.require(_EMBEDDER)
-            use = ModelUse(_EMBEDDER, context_tokens=512, embed=True)
+            store.require(SENTENCE_ENCODER)
+            use = ModelUse(SENTENCE_ENCODER, context_tokens=512, embed=True)
             context = BackendContext("curate", {}, (use,), lambda name: gguf_path(store, name), store.resolve)
             backend = plugins.load(plugins.BACKENDS, "encoder", "curate")(context)
             runner.run(backend.start())
@@ -136,7 +136,7 @@ def _embedder() -> "Iterator[tuple[Embed | None, str]]":
             vectors: list[Sequence[float]] = []
             for start in range(0, len(texts), _TEXTS):
                 batch = [text[:_CHARACTERS] for text in texts[start : start + _TEXTS]]
-                vectors += runner.run(backend.embed(_EMBEDDER, batch)).vectors
+                vectors += runner.run(backend.embed(SENTENCE_ENCODER, batch)).vectors
             found = np.asarray(vectors, np.float32)
             return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 

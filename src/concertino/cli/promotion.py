@@ -17,8 +17,9 @@ from concertino.evaluation.measured import group_of, paired_test
 from concertino.evaluation.metrics import statistics_of
 from concertino.evaluation.statistics import compare
 from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
-from concertino.models.adapters import AdapterManifest, file_sha256, read_adapter
+from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.models.catalogue import load_catalogue
+from concertino.models.file_hash import file_sha256
 from concertino.recipe import Metric, Recipe, load_recipe
 from concertino.registry import Served, serving
 from concertino.registry.candidate import (

@@ -192,8 +192,8 @@ def _plot(parts: "Mapping[str, Sequence[Bin]]", path: Path) -> None:
 
 
 def _base_model(folder: Path | None) -> "EncoderFiles":
+    from concertino.default_models import SENTENCE_ENCODER
     from concertino.models import Store
-    from concertino.training.routing.train import BASE_MODEL
     from concertino.training.train import encoder_files
 
-    return encoder_files(Store(config.load().home_path), str(folder) if folder else BASE_MODEL)
+    return encoder_files(Store(config.load().home_path), str(folder) if folder else SENTENCE_ENCODER)

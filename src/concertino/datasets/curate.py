@@ -33,7 +33,7 @@ from concertino.datasets.staging import Fixed, Staging
 from concertino.datasets.tally import Tally
 from concertino.documents import find_files
 from concertino.errors import DataRefused, DiskFull, RecipeInvalid
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.recipe import PersonalData, Recipe
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from concertino.errors import DataRefused
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 
 MANIFEST = "dataset.json"
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from concertino.datasets.survey import MOST_CHARACTERS, Facts
 from concertino.datasets.table import PASSAGE, last
+from concertino.default_models import SENTENCE_ENCODER, SMALL_LANGUAGE_MODEL
 from concertino.recipe import Data, Engine, Metric, PersonalData
 
 DEFAULT_FEWEST = Data(()).min_label_rows
@@ -189,7 +190,7 @@ def _encoder(facts: Facts, train: int) -> list[Line]:
             Engine.ENCODER.value,
             f"{len(_kept(facts))} labels are a closed set: an adapter on a sentence encoder answers in milliseconds.",
         ),
-        Line("training.base", "all-MiniLM-L6-v2", "The encoder of the catalogue; 23 million parameters, English."),
+        Line("training.base", SENTENCE_ENCODER, "The encoder of the catalogue; 23 million parameters, English."),
         Line("training.members", members, "Adapters whose answers are averaged: steadier on few rows, slower."),
         Line("training.rank", 16 if train <= 1_000 else 32, f"For {train} training rows; 32 from 1,000 on."),
         Line("training.epochs", epochs, f"At most: about {round(epochs * train / batch)} steps for each member."),
@@ -218,7 +219,7 @@ def _causal(facts: Facts, train: int) -> list[Line]:
     room = min(1024, max(64, 64 * math.ceil((facts.tokens[2] + facts.answer_tokens + 40) / 64)))
     return [
         Line("training.engine", Engine.CAUSAL.value, "Answers are written, which an encoder cannot do."),
-        Line("training.base", "smollm2-135m-instruct", "The smallest language model here: trains on a CPU."),
+        Line("training.base", SMALL_LANGUAGE_MODEL, "The smallest language model here: trains on a CPU."),
         Line("training.rank", 16 if train <= 1_000 else 32, f"For {train} training rows; 32 from 1,000 on."),
         Line("training.epochs", 3 if train < 5_000 else 2, "The weights that do best on dev are kept."),
         Line("training.learning_rate", 1e-3, "What suits models of this size; a tenth of it from 1 billion on."),

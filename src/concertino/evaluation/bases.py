@@ -10,6 +10,7 @@ import numpy as np
 
 from concertino.backends.base import ModelUse
 from concertino.datasets.folder import Dataset, Part, Row
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import EvaluationRefused
 from concertino.evaluation import embedding
 from concertino.evaluation.bases_report import markdown, page
@@ -57,7 +58,7 @@ def _check_models(bases: Sequence[str], store: Store) -> None:
     """Before the first hour, not after it."""
     if len(set(bases)) < len(bases):
         raise EvaluationRefused("A base is named twice; name each once.", param="base")
-    store.require(embedding.MODEL)
+    store.require(SENTENCE_ENCODER)
     for base in bases:
         if not any(file.endswith(".gguf") for file in store.require(base).files):
             raise EvaluationRefused(
@@ -97,7 +98,7 @@ class _Bases:
         return everyone, prompts
 
     async def _vectors(self, *parts: list[Row]) -> list[np.ndarray]:
-        use = ModelUse(embedding.MODEL, context_tokens=512, embed=True)
+        use = ModelUse(SENTENCE_ENCODER, context_tokens=512, embed=True)
         async with engine_for(embedding.BACKEND, self.store, use) as engine:
             cache = self.folder / "cache"
             return [await embedding.embed(engine, [row.text for row in rows], cache, self.note) for rows in parts]

@@ -9,7 +9,6 @@ import numpy as np
 from concertino.datasets.folder import Row
 from concertino.evaluation.running import Engine, Note
 
-MODEL = "all-MiniLM-L6-v2"
 BACKEND = "encoder"
 _AT_ONCE = 64
 _TOLD_EVERY = 2048

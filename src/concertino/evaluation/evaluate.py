@@ -15,6 +15,7 @@ from concertino.backends.base import ModelUse
 from concertino.backends.scope import FILE as SCOPE
 from concertino.config import Price
 from concertino.datasets.folder import Dataset, Part, Row
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import EvaluationRefused
 from concertino.evaluation import classical, embedding, generalist
 from concertino.evaluation.calibration import Scores, apply_threshold
@@ -175,7 +176,7 @@ class _Evaluation:
         return report
 
     def _models(self) -> list[str]:
-        wanted = [embedding.MODEL] if self.options.baselines or self.options.generalist else []
+        wanted = [SENTENCE_ENCODER] if self.options.baselines or self.options.generalist else []
         return [*wanted, self.recipe.evaluation.generalist] if self.options.generalist else wanted
 
     async def _specialist(
@@ -214,7 +215,7 @@ class _Evaluation:
         self, manifest: AdapterManifest, rows: list[Row], prompted: list[Row]
     ) -> tuple[list[Answered], list[PromptTried]]:
         """The runners that need the base encoder's vectors of the training rows."""
-        opened = engine_for(embedding.BACKEND, self.store, ModelUse(embedding.MODEL, context_tokens=512, embed=True))
+        opened = engine_for(embedding.BACKEND, self.store, ModelUse(SENTENCE_ENCODER, context_tokens=512, embed=True))
         engine = self._runner.run(opened.__aenter__())
         try:
             train = list(self.dataset.rows(Part.TRAIN))
@@ -249,7 +250,7 @@ class _Evaluation:
         self._runner.run(engine.start())
 
         def vector_of(text: str) -> np.ndarray:
-            return np.asarray(self._runner.run(engine.backend.embed(embedding.MODEL, [text])).vectors[0], np.float32)
+            return np.asarray(self._runner.run(engine.backend.embed(SENTENCE_ENCODER, [text])).vectors[0], np.float32)
 
         train = neighbours.rows
         fits: list[tuple[str, Kind, Callable[[], classical.Fitted]]] = [

@@ -18,7 +18,8 @@ from concertino.backends.base import BackendContext, Capability, Generation, Mod
 from concertino.errors import ContextTooLong
 from concertino.evaluation.cost import Meter
 from concertino.models import Store, gguf_path
-from concertino.models.adapters import MANIFEST, file_sha256
+from concertino.models.adapters import MANIFEST
+from concertino.models.file_hash import file_sha256
 from concertino.specialists.skills import label_confidence, text_confidence
 from concertino.types import Role, TokenLogprob
 

@@ -17,19 +17,19 @@ from concertino.backends.encoder.session import Encoder, EncoderFiles, shared_en
 from concertino.backends.scope import Scope, read_scope, write_scope
 from concertino.confidence import EVEN
 from concertino.datasets.folder import Dataset, Part, Row
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import ConfigurationError, ModelMissing
 from concertino.evaluation.calibration import OWN_BELOW
 from concertino.evaluation.results import OutOfScope
 from concertino.evaluation.running import Note, Prediction
 from concertino.models import Store
-from concertino.models.adapters import file_sha256, read_adapter, write_manifest
+from concertino.models.adapters import read_adapter, write_manifest
+from concertino.models.file_hash import file_sha256
 from concertino.router.description_weights import load_description_weights
 from concertino.training.result import ADAPTER
 from concertino.training.routing.data import SEEDS
 from concertino.training.routing.figures import auroc
 
-ENCODER = "all-MiniLM-L6-v2"
-"""Whose vectors a scope is fitted on; `scope.json` names it."""
 MOST = 2000
 """Texts of either side that the scope is fitted on."""
 _SUREST = 10
@@ -39,7 +39,7 @@ SAME = 0.999
 
 def open_scope_encoder(store: Store) -> Encoder:
     """The encoder that scopes are read with. Raises ModelMissing."""
-    return shared_encoder(EncoderFiles.found(lambda name: store.resolve(ENCODER, name)))
+    return shared_encoder(EncoderFiles.found(lambda name: store.resolve(SENTENCE_ENCODER, name)))
 
 
 def fit_scope(dataset: Dataset, run_folder: Path, store: Store, note: Note) -> Scope | None:
@@ -53,7 +53,7 @@ def fit_scope(dataset: Dataset, run_folder: Path, store: Store, note: Note) -> S
     if manifest.engine != "causal":
         return None
     try:
-        store.require(ENCODER)
+        store.require(SENTENCE_ENCODER)
     except ModelMissing as error:
         note(f"the adapter cannot say whether a text is for it: {error}")
         return None
@@ -70,7 +70,7 @@ def _fitted(dataset: Dataset, store: Store) -> Scope | None:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise ConfigurationError("fitting a scope needs scikit-learn: pip install 'concertino[evaluate]'") from error
-    encoder, sha256 = open_scope_encoder(store), file_sha256(store.resolve(ENCODER, "model.safetensors"))
+    encoder, sha256 = open_scope_encoder(store), file_sha256(store.resolve(SENTENCE_ENCODER, "model.safetensors"))
     own = [encoder.embed(text)[0] for text in _drawn([row.text for row in dataset.rows(Part.TRAIN)])]
     background = [row.text for row in dataset.rows(Part.BACKGROUND) if row.group in ("", Part.TRAIN)]
     others = [encoder.embed(text)[0] for text in _drawn(background)]
@@ -82,7 +82,7 @@ def _fitted(dataset: Dataset, store: Store) -> Scope | None:
     sides = np.repeat([1, 0], [len(own), len(others)])
     fitted = LogisticRegression(max_iter=2000, class_weight="balanced").fit(np.stack([*own, *others]), sides)
     weights = tuple(round(float(value), 4) for value in fitted.coef_[0])
-    return Scope(ENCODER, sha256, weights, round(float(fitted.intercept_[0]), 4))
+    return Scope(SENTENCE_ENCODER, sha256, weights, round(float(fitted.intercept_[0]), 4))
 
 
 def _drawn(texts: Sequence[str]) -> list[str]:

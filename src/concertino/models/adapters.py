@@ -1,12 +1,12 @@
 """An adapter on disk: a folder with `adapter.json`, which names its base by content hash and its files by theirs."""
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
 
 from concertino.errors import ConfigurationError
+from concertino.models.file_hash import file_sha256
 
 MANIFEST = "adapter.json"
 
@@ -33,15 +33,6 @@ class AdapterManifest(Struct, frozen=True, forbid_unknown_fields=True):
     """True where the adapter also scores whether a text is one that it is for."""
     files: dict[str, str] = field(default_factory=dict)
     """File name -> SHA-256."""
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_adapter(folder: Path) -> AdapterManifest:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from concertino.errors import ModelCorrupt, ModelError
 from concertino.models.catalogue import Entry, Format
-from concertino.models.store import Manifest, Store, StoredFile, hash_of
+from concertino.models.file_hash import file_sha256
+from concertino.models.store import Manifest, Store, StoredFile
 
 RECIPE = "bert-f16-1"
 """Changes whenever the conversion would give other bytes, so that old ones are not taken for new."""
@@ -74,7 +75,7 @@ def gguf_path(store: Store, name: str, *, locked: bool = False) -> Path:
         name=name,
         target=part,
     )
-    stored = StoredFile(hash_of(part), part.stat().st_size, _origin(manifest))
+    stored = StoredFile(file_sha256(part), part.stat().st_size, _origin(manifest))
     path = store.adopt(part, stored.sha256)
     store.record(Manifest(name, manifest.files, {derived: stored}, manifest.pulled_at))
     return path

@@ -11,7 +11,6 @@ process ends, however it ends, and which works on a store mounted read-only.
 """
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ from filelock import FileLock
 from msgspec import Struct, field
 
 from concertino.errors import ModelCorrupt, ModelInUse, ModelMissing
+from concertino.models.file_hash import file_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -125,7 +125,7 @@ class Store:
         path = self.blob(sha256)
         if not path.is_file():
             return False
-        if hash_of(path) == sha256:
+        if file_sha256(path) == sha256:
             return True
         path.replace(path.with_suffix(".corrupt"))
         return False
@@ -144,7 +144,7 @@ class Store:
             raise ModelCorrupt(f"{file} of {name!r} is gone from the store. {again}", param=name)
         if (size := path.stat().st_size) != stored.bytes:
             raise ModelCorrupt(f"{file} of {name!r} has {size} bytes in place of {stored.bytes}. {again}", param=name)
-        if verify and (found := hash_of(path)) != stored.sha256:
+        if verify and (found := file_sha256(path)) != stored.sha256:
             try:
                 path.replace(path.with_suffix(".corrupt"))
             except OSError:
@@ -294,12 +294,6 @@ class Store:
     def _lock(self, name: str) -> FileLock:
         self._locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self._locks / f"{name}.lock")
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def existing_parent(path: Path) -> Path:

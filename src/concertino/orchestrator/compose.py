@@ -7,8 +7,9 @@ from concertino.audit.digest_key import KEY_NAME
 from concertino.audit.log import AuditLog
 from concertino.config import Settings, SpecialistCard
 from concertino.errors import ConfigurationError
-from concertino.models.adapters import MANIFEST, file_sha256, read_adapter
+from concertino.models.adapters import MANIFEST, read_adapter
 from concertino.models.convert import gguf_path
+from concertino.models.file_hash import file_sha256
 from concertino.models.store import Store
 from concertino.orchestrator.decider import make_decider
 from concertino.orchestrator.recording import Recorder

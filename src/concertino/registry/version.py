@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from concertino.config import SkillCard
 from concertino.errors import RegistryCorrupt
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 
 MANIFEST = "version.json"
 ADAPTER = "adapter"

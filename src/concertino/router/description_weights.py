@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from concertino.errors import ConfigurationError
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.router.published import PublishedEncoder, open_published, published_sha256
 
 SHIPPED = Path(__file__).with_name("weights_descriptions")

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from concertino.errors import ConfigurationError
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.router import linear
 from concertino.router.encoder import Encoder, tuned_encoder
 from concertino.router.novelty import FEATURES, Novelty

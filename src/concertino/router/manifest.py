@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from concertino.errors import ConfigurationError
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 
 MANIFEST = "router.json"
 FILES = ("tokenizer.json", "tokens.npy", "tables.npz", "encoder.onnx")

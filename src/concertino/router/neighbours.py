@@ -16,11 +16,12 @@ import numpy as np
 from msgspec import Struct
 
 from concertino.config import home_folder
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import ConcertinoError, ConfigurationError
 from concertino.models import Store
 from concertino.router.encoder import Encoder
 from concertino.router.manifest import MANIFEST, NEIGHBOURS, Manifest, NeighbourSettings
-from concertino.router.published import MODEL, WEIGHTS, published_sha256
+from concertino.router.published import WEIGHTS, published_sha256
 from concertino.router.untuned import untuned_encoder
 
 FLOOR = 1e-2
@@ -147,13 +148,13 @@ class Neighbours:
         try:
             found, made = published_sha256(self._home), self._manifest.base_sha256
             if found == made:
-                weights = Store(self._home or home_folder()).resolve(MODEL, WEIGHTS, verify=True)
+                weights = Store(self._home or home_folder()).resolve(SENTENCE_ENCODER, WEIGHTS, verify=True)
                 encoder = untuned_encoder(self._folder, weights, self._manifest.recipe)
                 self.votes(encoder, [""])  # what does not fit the bank shows here, and not in a request
                 return encoder, ""
-            problem = f"The {MODEL} of the store is {found[:12]}, and the one that they were found with {made[:12]}."
+            problem = f"The {SENTENCE_ENCODER} of the store is {found[:12]}, and they were found with {made[:12]}."
         except ConcertinoError as error:
             problem = error.message
         except Exception as error:  # of three readers and a store: the second look must not cost the first
-            problem = f"{MODEL} cannot be read: {type(error).__name__}: {error}."
+            problem = f"{SENTENCE_ENCODER} cannot be read: {type(error).__name__}: {error}."
         return None, f"The router's head decides alone where it is unsure, and asks no neighbours. {problem}"

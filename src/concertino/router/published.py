@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 
 from concertino.backends.encoder.session import EncoderFiles, shared_encoder
 from concertino.config import home_folder
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.models import Store
 from concertino.router.encoder import Encoder
 
-MODEL = "all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
 
 
@@ -35,9 +35,9 @@ class PublishedEncoder(Encoder):
 def open_published(home: Path | None = None) -> PublishedEncoder:
     """The encoder of the store in `home`, by default the usual home folder. Raises ModelMissing."""
     store = Store(home or home_folder())
-    return PublishedEncoder(EncoderFiles.found(lambda name: store.resolve(MODEL, name)))
+    return PublishedEncoder(EncoderFiles.found(lambda name: store.resolve(SENTENCE_ENCODER, name)))
 
 
 def published_sha256(home: Path | None = None) -> str:
     """SHA-256 of the weights that `open_published` reads. Raises ModelMissing."""
-    return Store(home or home_folder()).require(MODEL).files[WEIGHTS].sha256
+    return Store(home or home_folder()).require(SENTENCE_ENCODER).files[WEIGHTS].sha256

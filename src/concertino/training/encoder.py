@@ -17,7 +17,8 @@ from concertino.backends.encoder.session import GRAPH, SHIPPED_SHAPE, WEIGHTS, E
 from concertino.backends.encoder.shape import read_shape
 from concertino.datasets.folder import Dataset, Part
 from concertino.errors import ConfigurationError
-from concertino.models.adapters import AdapterManifest, file_sha256, write_manifest
+from concertino.models.adapters import AdapterManifest, write_manifest
+from concertino.models.file_hash import file_sha256
 from concertino.recipe import Recipe
 from concertino.training.checkpoint import Checkpoints, Note, written_whole
 from concertino.training.earlier import read_members

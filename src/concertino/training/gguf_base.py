@@ -16,7 +16,7 @@ from gguf.quants import dequantize
 from tokenizers import Tokenizer
 
 from concertino.errors import ConfigurationError, TrainingRefused
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.training.gguf_tokenizer import read_tokenizer
 
 LAYERS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from concertino.backends.encoder.session import ENCODER_FILES, EncoderFiles
 from concertino.datasets.folder import Dataset
+from concertino.default_models import SENTENCE_ENCODER, SMALL_LANGUAGE_MODEL
 from concertino.errors import TrainingRefused
 from concertino.models.store import Store
 from concertino.recipe import Engine, Recipe
@@ -86,9 +87,6 @@ def _train(
     return train_causal(recipe, dataset, causal_base(store, recipe.training.base), run, note)
 
 
-_AN_ENCODER, _A_LANGUAGE_MODEL = "all-MiniLM-L6-v2", "smollm2-135m-instruct"
-
-
 def causal_base(store: Store, base: str) -> Path:
     """`base` if it is a Hugging Face folder, else the GGUF file of the store. Raises TrainingRefused for an encoder."""
     folder = Path(base)
@@ -101,7 +99,7 @@ def causal_base(store: Store, base: str) -> Path:
     if encoder:
         raise TrainingRefused(
             f"The base {base} is an encoder, which writes nothing, and training.engine is causal. For labels set "
-            f"`engine: encoder`, or choose a language model, as {_A_LANGUAGE_MODEL}.",
+            f"`engine: encoder`, or choose a language model, as {SMALL_LANGUAGE_MODEL}.",
             param="training.base",
         )
     return found
@@ -125,7 +123,7 @@ def encoder_files(store: Store, base: str) -> EncoderFiles:
     if next(iter(store.require(base).files)).endswith(".gguf"):
         raise TrainingRefused(
             f"The base {base} is a language model, and training.engine is encoder. Set `engine: causal`, or choose an "
-            f"encoder, as {_AN_ENCODER}.",
+            f"encoder, as {SENTENCE_ENCODER}.",
             param="training.base",
         )
     return EncoderFiles.found(lambda name: store.resolve(base, name))

@@ -14,7 +14,7 @@ from concertino.backends.encoder.session import GRAPH, Adapter, Encoder, Encoder
 from concertino.backends.options import parse_options
 from concertino.confidence import within
 from concertino.errors import BackendUnavailable, ConfigurationError, UnsupportedParameter
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.types import Chunk, Embeddings, FinishReason, Role, TokenLogprob, TopLogprob, Usage
 
 _FLOOR = 1e-30

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.router.description_weights import MANIFEST, DescriptionManifest, Thresholds, file_hashes
 from concertino.router.encoder import Encoder
 from concertino.router.profile import FEATURES, Embed, Profile, phrases
@@ -155,7 +156,7 @@ def write_descriptions(
         thresholds=thresholds,
         advantage=advantage,
         files=file_hashes(out),
-        base_model="all-MiniLM-L6-v2",
+        base_model=SENTENCE_ENCODER,
         base_sha256=base_sha256,
         data=dict(sorted(data.items())),
         recipe=msgspec.to_builtins(recipe),

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from concertino.backends.encoder.session import EncoderFiles
 from concertino.config import built_in_team
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.router.base import Router
 from concertino.router.description_weights import DescriptionManifest, Thresholds
 from concertino.router.linear import LinearRouter

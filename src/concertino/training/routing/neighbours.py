@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from concertino.backends.encoder.session import SHIPPED_SHAPE, EncoderFiles
 from concertino.backends.encoder.shape import read_shape
 from concertino.errors import ConfigurationError
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.router.encoder import Encoder
 from concertino.router.linear import SHIPPED, LinearRouter
 from concertino.router.manifest import FILES, NEIGHBOURS, Manifest, NeighbourSettings, load_manifest

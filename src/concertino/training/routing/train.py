@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 
 from concertino.backends.encoder.session import EncoderFiles
+from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import ConfigurationError, DataRefused
-from concertino.models.adapters import file_sha256
+from concertino.models.file_hash import file_sha256
 from concertino.router.encoder import MAX_TOKENS
 from concertino.router.fitted import MANIFEST as FITTED
 from concertino.router.linear import LinearRouter
@@ -32,7 +33,6 @@ from concertino.training.routing.out import check_out, write_manifest
 from concertino.training.routing.report import Details, TierSpeed, details, read_questions, tier_speeds
 from concertino.training.routing.tune import Recipe, Tuned, draw_epoch, tune
 
-BASE_MODEL = "all-MiniLM-L6-v2"
 CALIBRATION_PER_CLASS = 600
 _SHORT = 200
 """Characters of the texts that are timed."""
@@ -71,7 +71,7 @@ def write_weights(tuned: Tuned, base: EncoderFiles, out: Path, data: Mapping[str
         temperature=1.0,
         threshold=0.0,
         files={name: file_sha256(out / name) for name in sorted(REQUIRED)},
-        base_model=BASE_MODEL,
+        base_model=SENTENCE_ENCODER,
         base_sha256=file_sha256(base.weights),
         data=dict(sorted(data.items())),
         recipe=msgspec.to_builtins(recipe),
