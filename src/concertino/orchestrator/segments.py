@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct, structs
 
-from concertino.orchestrator import segment_nouns as nouns
 from concertino.orchestrator import segment_words as english
-from concertino.orchestrator.segment_marks import announces, inline_items
+from concertino.orchestrator.segment_marks import announces
+from concertino.orchestrator.segment_pieces import Piece, pieces_of
 
 LONGEST = 12_000
 """Characters. A longer turn brings material to work on, and is one request."""
@@ -20,11 +20,6 @@ MOST_CONTEXT = 1_000
 """Characters that a segment is given from before others."""
 MOST_WITH_CONTEXT = 24
 """Segments; a turn with more has more than is carried out."""
-
-_MOST_OPENINGS = 6
-"""Words such as "and then, please" that are read off the front of a piece."""
-
-_Spans = list[tuple[int, int]]
 
 
 class Segment(Struct, frozen=True):
@@ -64,36 +59,11 @@ class Segments(Struct, frozen=True):
     lead: str = ""
 
 
-class _Piece(Struct, frozen=True):
-    """A sentence, a part of one, or a line of material."""
-
-    start: int
-    end: int
-    begins: int
-    """Where its own words begin, after a connector or the mark of a list item."""
-    asks: bool = False
-    item: bool = False
-    numbered: bool = False
-    material: bool = False
-    delimited: bool = False
-    """It is material whose marks show where it ends."""
-    choice: bool = False
-    """It is a line such as "B. neither"."""
-    follows: bool = False
-    apart: bool = False
-    """It begins another subject."""
-    continues: bool = False
-    works_on_rest: bool = False
-    """It is an order to work on a text that follows."""
-    paragraph: int = 0
-
-
 def segment(text: str) -> Segments:
     """The things that a turn asks for; fewer than two where it is one request. Takes time in proportion to the text."""
     if len(text) > LONGEST or _is_dialogue(text) or english.GIVEN.match(text):
         return Segments(())
-    quoted = [match.span() for match in english.QUOTED.finditer(text)]
-    pieces = _with_stems(list(_pieces(text, quoted)))
+    pieces = pieces_of(text)
     if sum(piece.asks and not piece.material for piece in pieces) < 2:
         return Segments(())
     lead, rest, announced = _lead(text, pieces)
@@ -117,7 +87,7 @@ def _is_dialogue(text: str) -> bool:
     return len(speakers) > len(set(speakers)) + 1
 
 
-def _lead(text: str, pieces: list[_Piece]) -> tuple[str, list[_Piece], bool]:
+def _lead(text: str, pieces: list[Piece]) -> tuple[str, list[Piece], bool]:
     """What stands before a list and holds for all of it, the pieces that may ask for something, and whether nothing but
     a list is announced."""
     first = next((place for place, piece in enumerate(pieces) if piece.item), 0)
@@ -137,20 +107,20 @@ def _lead(text: str, pieces: list[_Piece]) -> tuple[str, list[_Piece], bool]:
     return lead, pieces[first:], announced
 
 
-def _orders(text: str, piece: _Piece) -> bool:
+def _orders(text: str, piece: Piece) -> bool:
     """Whether it asks for something of its own, or tells of a list as a whole; not just for what the list says."""
     own = piece.asks or english.ABOUT_LIST.search(text, piece.start, piece.end) is not None
     how = _says_how(text, piece) or english.ANNOUNCING_ORDER.match(text, piece.begins) is not None
     return own and not how and not announces(text, piece.begins, piece.end)
 
 
-def _telling(text: str, pieces: list[_Piece]) -> list[_Piece]:
+def _telling(text: str, pieces: list[Piece]) -> list[Piece]:
     """From the first to the last that says more than that a list or a question follows."""
     told = [place for place, piece in enumerate(pieces) if not announces(text, piece.begins, piece.end)]
     return pieces[told[0] : told[-1] + 1] if told else []
 
 
-def _as_content(pieces: list[_Piece], first: int) -> list[_Piece]:
+def _as_content(pieces: list[Piece], first: int) -> list[Piece]:
     """The pieces with a list, up to the end of its last item's paragraph, as material of the order before it."""
     last = max(piece.paragraph for piece in pieces if piece.item)
     return [
@@ -161,155 +131,10 @@ def _as_content(pieces: list[_Piece], first: int) -> list[_Piece]:
     ]
 
 
-def _pieces(text: str, quoted: _Spans) -> Iterator[_Piece]:
-    """The turn cut into sentences, parts of sentences, and lines of material."""
-    paragraph, fenced, place = 0, False, 0
-    inline = inline_items(text)
-    for line in text.splitlines(keepends=True):
-        start, place = place, place + len(line)
-        stripped = line.strip()
-        if stripped.startswith(("```", "~~~")):
-            fenced = not fenced
-            yield _Piece(start, place, start, material=True, delimited=True, paragraph=paragraph)
-        elif not stripped:
-            paragraph += not fenced
-        elif fenced or stripped.startswith(">") or english.CODE.match(line):
-            marked = fenced or stripped.startswith(">")
-            yield _Piece(start, place, start, material=True, delimited=marked, paragraph=paragraph)
-        elif english.CHOICE.match(line) and start + line.index(stripped) not in inline:
-            yield _Piece(start, place, start, material=True, choice=True, paragraph=paragraph)
-        else:
-            yield from _of_line(text, start, place, paragraph, inline, quoted)
-
-
-def _with_stems(pieces: list[_Piece]) -> list[_Piece]:
-    """A sentence that choices follow asks which of them is right, whatever its words."""
-    after = (*pieces[1:], None)
-    return [
-        structs.replace(piece, asks=True, continues=False)
-        if other is not None and other.choice and not piece.material
-        else piece
-        for piece, other in zip(pieces, after, strict=False)
-    ]
-
-
-def _of_line(
-    text: str, start: int, end: int, paragraph: int, inline: frozenset[int], quoted: _Spans
-) -> Iterator[_Piece]:
-    quoted = [span for span in quoted if span[0] < end and span[1] > start]
-    cuts = [start, *(mark for mark in sorted(inline) if start < mark < end), end]
-    for left, right in itertools.pairwise(cuts):
-        mark = english.ITEM.match(text, left, right) or (
-            english.LETTERED.match(text, left, right) if left in inline else None
-        )
-        is_item = mark is not None and (mark.group("number") is not None or left == start)
-        for place, (one, other) in enumerate(_sentences(text, mark.end() if mark and is_item else left, right, quoted)):
-            begins_item = is_item and place == 0
-            for piece in _asked_apart(text, one, other, paragraph, quoted):
-                if begins_item:
-                    assert mark is not None
-                    numbered = mark.group("number") is not None
-                    piece = structs.replace(piece, start=left, item=True, numbered=numbered)
-                    begins_item = False
-                yield piece
-
-
-def _inside(quoted: _Spans, place: int) -> bool:
-    return any(start < place < end for start, end in quoted)
-
-
-def _sentences(text: str, start: int, end: int, quoted: _Spans) -> Iterator[tuple[int, int]]:
-    left = start
-    for match in english.BOUNDARY.finditer(text, start, end):
-        before, after = text[left : match.end()], text[match.end() : match.end() + 1]
-        sure = (
-            "?" in match.group()
-            or after.isupper()
-            or english.ASK.match(text, match.end(), end)
-            or english.OPENING.match(text, match.end(), end)
-        )
-        if match.end() < end and sure and not _inside(quoted, match.start()) and not english.ABBREVIATED.search(before):
-            yield left, match.end()
-            left = match.end()
-    if text[left:end].strip():
-        yield left, end
-
-
-def _asked_apart(text: str, start: int, end: int, paragraph: int, quoted: _Spans) -> Iterator[_Piece]:
-    """A sentence as one piece, or as several where each asks for something."""
-    left, noun = start, False
-    for match in english.INNER.finditer(text, start, end):
-        middle = match.end()
-        begins = _opening(text, middle, end)[0]
-        asked, named = english.ASK.match(text, begins, end) is not None, nouns.asks(text, begins, end)
-        if not (asked or named) or _inside(quoted, middle):
-            continue
-        one, other = _piece(text, left, middle, paragraph, noun), _piece(text, middle, end, paragraph)
-        if not (_has_words(text, one) and _has_words(text, other)):
-            continue
-        if asked and one.asks and other.asks and english.ASK.match(text, one.begins, one.end):
-            yield one
-            left, noun = middle, False
-        elif (
-            named
-            and nouns.follows(text, one.begins, match.start(), begins)
-            and (one.asks or (left == 0 and nouns.asks(text, one.begins, middle)))
-        ):
-            yield structs.replace(one, asks=True)
-            left, noun = middle, True
-    yield _piece(text, left, end, paragraph, noun)
-
-
-def _opening(text: str, start: int, end: int) -> tuple[int, bool, bool]:
-    """Where a piece's own words begin, and whether those before say that it follows, and that it is another subject."""
-    begins, follows, apart = start, False, False
-    for _ in range(_MOST_OPENINGS):
-        opening = english.OPENING.match(text, begins, end)
-        if opening is None or opening.end() >= end:
-            break
-        begins, follows = opening.end(), follows or opening.group("then") is not None
-        apart = apart or opening.group("apart") is not None
-    return begins, follows, apart
-
-
-def _has_words(text: str, piece: _Piece) -> bool:
-    """Whether it has as many as something that is asked for takes."""
-    return sum(1 for _ in itertools.islice(english.WORD.finditer(text, piece.begins, piece.end), 3)) == 3
-
-
-def _piece(text: str, start: int, end: int, paragraph: int, noun: bool = False) -> _Piece:
-    begins, follows, apart = _opening(text, start, end)
-    begun = "?" in text[begins:end] or english.ASK.match(text, begins, end) is not None
-    continues = english.CONTINUES.match(text, begins, end) is not None or (
-        not begun and english.AFTER_COMMA.match(text, begins, end) is not None
-    )
-    noun = noun or (begins > start > 0 and not continues and nouns.asks(text, begins, end))
-    asks = noun or (not continues and (begun or english.ASK_AFTER_IF.search(text, begins, end) is not None))
-    order = english.WORKS_ON.match(text, begins, end)
-    return _Piece(
-        start,
-        end,
-        begins,
-        asks=asks,
-        follows=follows,
-        apart=apart,
-        continues=continues,
-        works_on_rest=(order is not None and _brings(text, order.end(), end))
-        or english.FOLLOWING.match(text, begins, end) is not None,
-        paragraph=paragraph,
-    )
-
-
-def _brings(text: str, start: int, end: int) -> bool:
-    """Whether a text to work on follows an order: after a colon, or on the next line."""
-    blank_after = text[end : end + 1] in ("", "\n")
-    return english.BRINGS.search(text[start:end].rstrip() if blank_after else text[start:end]) is not None
-
-
-def _groups(pieces: list[_Piece]) -> list[list[_Piece]]:
+def _groups(pieces: list[Piece]) -> list[list[Piece]]:
     """One group of neighbours for each thing that is asked, with what belongs to it."""
-    groups: list[list[_Piece]] = []
-    pending: list[_Piece] = []
+    groups: list[list[Piece]] = []
+    pending: list[Piece] = []
     working, ends = False, None
     for place, piece in enumerate(pieces):
         if working:
@@ -334,14 +159,14 @@ def _groups(pieces: list[_Piece]) -> list[list[_Piece]]:
     return groups
 
 
-def _asked_later(rest: list[_Piece], piece: _Piece) -> bool:
+def _asked_later(rest: list[Piece], piece: Piece) -> bool:
     """Whether something that is asked follows a statement, so that it may lead up to that."""
     return any(other.asks for other in rest if other.paragraph - piece.paragraph <= 1)
 
 
-def _segments(text: str, groups: list[list[_Piece]]) -> Iterator[Segment]:
+def _segments(text: str, groups: list[list[Piece]]) -> Iterator[Segment]:
     """A segment for each group, with what statements before the questions of earlier ones say for it too."""
-    heads: list[list[_Piece]] = []
+    heads: list[list[Piece]] = []
     for place, group in enumerate(groups):
         first = group[0]
         if place >= MOST_WITH_CONTEXT:
@@ -354,7 +179,7 @@ def _segments(text: str, groups: list[list[_Piece]]) -> Iterator[Segment]:
             heads.append(_telling(text, head))
 
 
-def _context(text: str, heads: list[list[_Piece]], personal: bool) -> str:
+def _context(text: str, heads: list[list[Piece]], personal: bool) -> str:
     paragraphs: list[str] = []
     for head in heads:
         said = text[head[0].begins : head[-1].end].strip() if head else ""
@@ -365,7 +190,7 @@ def _context(text: str, heads: list[list[_Piece]], personal: bool) -> str:
     return "\n\n".join(paragraphs)[:MOST_CONTEXT]
 
 
-def _says_how(text: str, piece: _Piece) -> bool:
+def _says_how(text: str, piece: Piece) -> bool:
     return any(rule.match(text, piece.begins, piece.end) for rule in (english.TERMS, english.AFTER_COMMA))
 
 
@@ -373,7 +198,7 @@ def _is_personal(said: str) -> bool:
     return english.PERSONAL.search(english.IMPERSONAL.sub(" ", said)) is not None
 
 
-def _segment(text: str, group: list[_Piece], context: str) -> Segment:
+def _segment(text: str, group: list[Piece], context: str) -> Segment:
     first, start, end = group[0], group[0].start, group[-1].end
     words = text[first.begins : end].strip()
     asking = next((piece for piece in group if piece.asks), first)
