@@ -377,7 +377,7 @@ def test_tokens_are_those_of_llama_cpp(smol: Path) -> None:
 
 
 def test_a_metric_on_few_rows_is_believed_within_its_error_only() -> None:
-    from concertino.training.causal import is_better
+    from concertino.training.metric import is_better
 
     assert is_better(0.1, 2.0, None, 9.0, 48)
     assert is_better(8 / 48, 0.796, 9 / 48, 0.813, 48)  # one row of 48 less, and surer of its words
@@ -389,8 +389,7 @@ def test_a_metric_on_few_rows_is_believed_within_its_error_only() -> None:
 
 def test_a_mean_of_scores_is_believed_by_how_far_they_spread() -> None:
     """A gain of 3 points of a mean score of 48 rows is one, where the same gain of a share would be chance."""
-    from concertino.training.causal import is_better
-    from concertino.training.metric import score_and_error
+    from concertino.training.metric import is_better, score_and_error
 
     rows = [Row(str(n), "", answer="one two three four") for n in range(48)]
     answers = ["one" if n % 2 else "one two" for n in range(48)]

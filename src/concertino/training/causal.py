@@ -24,7 +24,7 @@ from concertino.training.causal_data import Example, PromptFormat, epoch_batches
 from concertino.training.checkpoint import Checkpoints
 from concertino.training.curves import Curves
 from concertino.training.memory import give_back_large_blocks
-from concertino.training.metric import score, score_and_error
+from concertino.training.metric import is_better, score, score_and_error
 from concertino.training.precision import in_bf16
 from concertino.training.progress import Progress
 from concertino.training.result import TrainingResult, library_versions, write_result
@@ -369,22 +369,6 @@ class _Run:
         )
         for line in supervised_spans(self.examples, self.format):
             self.note(f"  {line}")
-
-
-def is_better(
-    reached: float, loss: float, best: float | None, best_loss: float, rows: int, error: float | None = None
-) -> bool:
-    """Whether weights with this metric and loss on `rows` dev rows are better than the best so far.
-
-    Metrics within one standard error of each other are equal, and the lower loss decides: the loss is a mean over many
-    tokens, the metric a share of few rows (the one-standard-error rule of Breiman et al. 1984). `error` is that of a
-    metric that is no share, which is less.
-    """
-    if best is None:
-        return True
-    if error is None:
-        error = math.sqrt(best * (1 - best) / max(rows, 1))
-    return reached > best + error or (reached >= best - error and loss < best_loss)
 
 
 def _skill(recipe: Recipe, dataset: Dataset) -> SkillCard:

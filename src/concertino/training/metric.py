@@ -29,6 +29,22 @@ def score_and_error(metric: Metric, answers: Sequence[str], rows: Sequence[Row])
     return sum(_worth(metric, answer, row) for answer, row in zip(answers, rows, strict=True)) / max(len(rows), 1), None
 
 
+def is_better(
+    reached: float, loss: float, best: float | None, best_loss: float, rows: int, error: float | None = None
+) -> bool:
+    """Whether weights with this metric and loss on `rows` dev rows are better than the best so far.
+
+    Metrics within one standard error of each other are equal, and the lower loss decides: the loss is a mean over many
+    tokens, the metric a share of few rows (the one-standard-error rule of Breiman et al. 1984). `error` is that of a
+    metric that is no share, which is less.
+    """
+    if best is None:
+        return True
+    if error is None:
+        error = math.sqrt(best * (1 - best) / max(rows, 1))
+    return reached > best + error or (reached >= best - error and loss < best_loss)
+
+
 def _worth(metric: Metric, answer: str, row: Row) -> float:
     return grade(metric, answer, row.answer) if metric.graded else _right(metric, answer, row)
 
