@@ -15,8 +15,8 @@ from concertino.datasets.folder import Row, open_dataset
 from concertino.errors import EvaluationRefused, ModelMissing
 from concertino.evaluation import embedding, generalist
 from concertino.evaluation.bases import evaluate_bases
-from concertino.evaluation.evaluate import Options
 from concertino.evaluation.results import BasesReport, Kind
+from concertino.evaluation.setup import Options
 from concertino.models import Store
 from concertino.programs.outcome import Outcome
 from concertino.recipe import EvaluationPlan, Metric, Recipe

@@ -16,11 +16,12 @@ from concertino.errors import EvaluationRefused, ModelMissing
 from concertino.evaluation import embedding, generalist, specialist
 from concertino.evaluation import evaluate as evaluation
 from concertino.evaluation.checks import normalised
-from concertino.evaluation.evaluate import Options, evaluate, sample
+from concertino.evaluation.evaluate import evaluate
 from concertino.evaluation.metrics import RiskCoverage
 from concertino.evaluation.page import document
 from concertino.evaluation.plots import risk_and_coverage
 from concertino.evaluation.results import Abstention, EvaluationReport, Kind, read_report
+from concertino.evaluation.setup import Options, sample
 from concertino.models import Store
 from concertino.models.adapters import read_adapter, write_manifest
 from concertino.recipe import EvaluationPlan, Metric

@@ -15,11 +15,12 @@ from concertino.datasets.prose import token_f1
 from concertino.evaluation import embedding, generalist, specialist
 from concertino.evaluation import evaluate as evaluation
 from concertino.evaluation.bases import evaluate_bases
-from concertino.evaluation.evaluate import Options, evaluate
+from concertino.evaluation.evaluate import evaluate
 from concertino.evaluation.measured import compare_all, examples, judge, measure
 from concertino.evaluation.report import comparison_titles, markdown, runner_cells, runner_table, scope_line
 from concertino.evaluation.results import Abstention, EvaluationReport, Kind, OutOfScope
 from concertino.evaluation.running import Prediction
+from concertino.evaluation.setup import Options
 from concertino.evaluation.tasks.prose import ProseTask
 from concertino.models.adapters import read_adapter, write_manifest
 from concertino.recipe import EvaluationPlan, Metric

@@ -110,8 +110,8 @@ def measured(
 ) -> "EvaluationReport":
     """Measure a run at the team's prices, as the command line that is running."""
     from concertino.datasets.folder import Part
-    from concertino.evaluation.evaluate import Options
     from concertino.evaluation.evaluate import evaluate as measure
+    from concertino.evaluation.setup import Options
     from concertino.models import Store
 
     _warn_of_few_rows(recipe, dataset, rows, part)
@@ -155,7 +155,7 @@ def _measure_bases(
     from concertino.datasets.folder import Part
     from concertino.evaluation.bases import evaluate_bases
     from concertino.evaluation.bases_report import markdown
-    from concertino.evaluation.evaluate import Options
+    from concertino.evaluation.setup import Options
     from concertino.models import Store
 
     options = Options(rows=rows, part=Part(part), command=shlex.join(["concertino", *sys.argv[1:]]))

@@ -16,12 +16,12 @@ from concertino.evaluation import embedding
 from concertino.evaluation.bases_report import markdown, page
 from concertino.evaluation.checks import check_overlap, record_look
 from concertino.evaluation.cost import Energy, describe_machine
-from concertino.evaluation.evaluate import Options, sample, task_for
 from concertino.evaluation.generalist import Asking, best_prompt, prompted_engine
 from concertino.evaluation.measured import Answered, compare_pairs, group_of, judge, measure, prediction_lines
 from concertino.evaluation.report import right_line
 from concertino.evaluation.results import FOLDER, REPORT, BasesReport, Kind, Looks, PromptTried
 from concertino.evaluation.running import Note, engine_for
+from concertino.evaluation.setup import Options, sample, task_for
 from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line, usable_rows
 from concertino.models import Store
 from concertino.recipe import Recipe

@@ -3,13 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 
 from concertino.backends.base import ModelUse
 from concertino.backends.scope import FILE as SCOPE
@@ -18,22 +17,14 @@ from concertino.datasets.folder import Dataset, Part, Row
 from concertino.default_models import SENTENCE_ENCODER
 from concertino.errors import EvaluationRefused
 from concertino.evaluation import classical, embedding, generalist
-from concertino.evaluation.calibration import Scores, apply_threshold
+from concertino.evaluation.assemble import Measured, assemble
 from concertino.evaluation.checks import check_overlap, check_same_data, record_look
-from concertino.evaluation.cost import Energy, describe_machine
 from concertino.evaluation.forgetting import OF_ENCODERS, measure_forgetting
 from concertino.evaluation.measured import (
     Answered,
-    by_label,
-    compare_all,
-    confusions,
-    examples,
-    group_of,
     judge,
-    measure,
     prediction_lines,
 )
-from concertino.evaluation.metrics import reliability, risk_coverage
 from concertino.evaluation.page import write_page
 from concertino.evaluation.prompting import Prompt
 from concertino.evaluation.report import write_markdown
@@ -57,32 +48,13 @@ from concertino.evaluation.scope import (
     questions_of_others,
     threshold_on,
 )
+from concertino.evaluation.setup import Options, sample, task_for
 from concertino.evaluation.specialist import Specialist, calibrate, specialist_of
-from concertino.evaluation.tasks.base import Task
-from concertino.evaluation.tasks.labels import LabelTask
-from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line, usable_rows
-from concertino.evaluation.tasks.prose import ProseTask
-from concertino.evaluation.tasks.text import TextTask
+from concertino.evaluation.tasks.program import usable_rows
 from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
-from concertino.recipe import Metric, Recipe
+from concertino.recipe import Recipe
 from concertino.training.result import ADAPTER
-from concertino.training.routing.figures import expected_calibration_error
-
-
-class Options(Struct, frozen=True, forbid_unknown_fields=True):
-    """What of an evaluation is run."""
-
-    rows: int = 0
-    """Rows of the part at most, drawn by a hash; 0 is all."""
-    part: Part = Part.TEST
-    generalist: bool = True
-    baselines: bool = True
-    price: Price = Price()
-    """Of the specialist."""
-    generalist_price: Price = Price()
-    command: str = ""
-    """The command that repeats this, for the report."""
 
 
 def evaluate(
@@ -104,23 +76,6 @@ def evaluate(
         return _Evaluation(recipe, dataset, run_folder, store, options, note, runner).run(rows)
 
 
-def sample(rows: Sequence[Row], most: int) -> list[Row]:
-    """The first `most` rows in the order of a hash (0: all); a smaller sample is a part of every larger one."""
-    ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{row.id}\n{row.text}".encode("utf-8", "replace")).digest())
-    return ranked[:most] if most else ranked
-
-
-def task_for(recipe: Recipe, labels: tuple[str, ...]) -> Task:
-    """The task that a recipe describes."""
-    if recipe.evaluation.metric is Metric.TESTS:
-        return ProgramTask(recipe.name)
-    if recipe.evaluation.metric.graded:
-        return ProseTask(recipe.name, recipe.evaluation.metric, recipe.evaluation.right_score)
-    if recipe.free_text or not labels:
-        return TextTask(recipe.name, recipe.evaluation.metric)
-    return LabelTask(recipe.name, labels)
-
-
 class _Evaluation:
     """One evaluation: the state that its steps share."""
 
@@ -140,13 +95,12 @@ class _Evaluation:
         self.cache = self.folder / "cache"
         self.labels: tuple[str, ...] = () if recipe.free_text else read_adapter(run_folder / ADAPTER).labels
         self.task = task_for(recipe, self.labels)
-        self.left_out: list[LeftOut] = []
         self.scope_threshold: float | None = None
 
     def run(self, rows: list[Row]) -> EvaluationReport:
         for name in self._models():
             self.store.require(name)  # before the first hour, not after it
-        rows, self.left_out = usable_rows(self.task, rows, self.options.rows, self.note)
+        rows, left_out = usable_rows(self.task, rows, self.options.rows, self.note)
         scope = fit_scope(self.dataset, self.run_folder, self.store, self.note)
         if scope is not None and self.recipe.free_text:
             own = list(self.dataset.rows(Part.CALIBRATION)) or list(self.dataset.rows(Part.DEV))
@@ -169,9 +123,22 @@ class _Evaluation:
         if self.options.baselines or self.options.generalist:
             more, prompts = self._with_vectors(manifest, rows, prompted)
             others += more
-        report = self._assemble(
-            manifest, adapter, looks, specialist, others, calibration, outside, forgetting, prompts, len(prompted)
+        measured = Measured(
+            manifest=manifest,
+            adapter=adapter,
+            labels=self.labels,
+            specialist=specialist,
+            others=others,
+            calibration=calibration,
+            scope_threshold=self.scope_threshold,
+            outside=outside,
+            forgetting=forgetting,
+            prompts=prompts,
+            looks=looks,
+            left_out=left_out,
+            shared_rows=len(prompted),
         )
+        report = assemble(self.recipe, self.dataset, self.options, self.task, measured)
         self._write(report, [specialist, *others])
         return report
 
@@ -301,86 +268,6 @@ class _Evaluation:
             for row, item in zip(rows, predictions, strict=True)
         ]
         return judge(self.task, name, kind, about, rows, predictions, answers, price)
-
-    def _assemble(
-        self,
-        manifest: AdapterManifest,
-        adapter: str,
-        looks: Looks,
-        specialist: Answered,
-        others: list[Answered],
-        calibration: Calibration,
-        outside: OutOfScope | None,
-        forgetting: Forgetting,
-        prompts: list[PromptTried],
-        shared: int,
-    ) -> EvaluationReport:
-        metric, everyone, mine = self.recipe.evaluation.metric, [specialist, *others], specialist.scores
-        scored: list[tuple[str, Scores]] = [
-            (item.name, item.scores) for item in everyone if item.scores is not None and len(item.rows) >= 20
-        ]
-        threshold = calibration.threshold
-        groups = len({group_of(row) for row in specialist.rows})
-        return EvaluationReport(
-            name=self.recipe.name,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            part=self.options.part,
-            engine=manifest.engine,
-            base=manifest.base,
-            metric=metric,
-            recipe_digest=self.recipe.digest,
-            dataset_content=self.dataset.manifest.content,
-            adapter=adapter,
-            rows=len(specialist.rows),
-            shared_rows=shared,
-            groups=groups,
-            runners=[measure(item, metric, self.labels) for item in everyone],
-            comparisons=compare_all(specialist, others, metric, self.labels),
-            calibration=calibration,
-            on_test=apply_threshold(mine, threshold) if mine is not None and threshold is not None else None,
-            out_of_scope=outside,
-            scope_threshold=self.scope_threshold,
-            labels=by_label(specialist, others, self.labels),
-            confusions=confusions(specialist),
-            forgetting=forgetting,
-            prompts=prompts,
-            looks=looks,
-            energy=Energy().note,
-            machine=describe_machine(),
-            command=self.options.command,
-            notes=self._notes(specialist, others, groups),
-            curves={name: risk_coverage(item.confidence, item.right) for name, item in scored},
-            reliability=reliability(mine.confidence, mine.right) if mine is not None else [],
-            left_out=len(self.left_out),
-            text_temperature=calibration.temperature if self.recipe.free_text and mine is not None else None,
-            examples=examples(specialist),
-            right_score=self.recipe.evaluation.right_score,
-        )
-
-    def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:
-        notes = [left_out_line(self.left_out, len(specialist.rows))] if self.left_out else []
-        if isinstance(self.task, ProgramTask):
-            notes.append(barriers_line(self.task))
-        if self.dataset.manifest.recipe_digest != self.recipe.data_digest:
-            notes.append("The recipe was changed after the dataset was curated.")
-        if groups < len(specialist.rows):
-            notes.append(
-                f"{len(specialist.rows)} rows come in {groups} groups: intervals of differences draw whole groups; "
-                "Wilson's intervals and McNemar's test take rows as independent."
-            )
-        if 0 < self.options.rows < self.dataset.manifest.parts[self.options.part].rows:
-            notes.append(f"A sample of {len(specialist.rows)} rows, not all of the part.")
-        scored = [max(item.scores.values()) for item in specialist.predictions if item.scores]
-        if len(scored) == len(specialist.rows):
-            error = expected_calibration_error(np.exp(scored), np.asarray(specialist.right, bool))
-            notes.append(
-                "The specialist's confidence is its label's probability times the probability that the text is one "
-                f"that the skill is for. The expected calibration error of the label's alone is {error:.3f}."
-            )
-        unread = sum(item.too_long for answered in [specialist, *others] for item in answered.predictions)
-        if unread:
-            notes.append(f"{unread} texts did not fit a model and count as format failures.")
-        return notes
 
     def _write(self, report: EvaluationReport, everyone: list[Answered]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

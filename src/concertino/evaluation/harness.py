@@ -20,9 +20,9 @@ from msgspec import Struct, field, structs
 from concertino.backends.base import Capability
 from concertino.datasets.folder import Row
 from concertino.errors import ConfigurationError, EvaluationRefused
-from concertino.evaluation.evaluate import sample
 from concertino.evaluation.results import FOLDER
 from concertino.evaluation.running import Asked, Kept, Note, Prediction, predict_all
+from concertino.evaluation.setup import sample
 from concertino.evaluation.specialist import Specialist, specialist_of
 from concertino.evaluation.statistics import wilson
 from concertino.models import Store

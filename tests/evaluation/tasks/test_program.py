@@ -8,7 +8,7 @@ import pytest
 
 from concertino.datasets.folder import Row
 from concertino.errors import EvaluationRefused
-from concertino.evaluation.evaluate import task_for
+from concertino.evaluation.setup import task_for
 from concertino.evaluation.tasks import program
 from concertino.evaluation.tasks.program import ProgramTask, barriers_line, left_out_line, usable_rows
 from concertino.evaluation.tasks.text import TextTask
