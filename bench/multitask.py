@@ -62,7 +62,7 @@ def main() -> None:
     for group in groups:
         begun = time.perf_counter()
         model = trained(group, files, arguments)
-        figures.append({skill.recipe.name: scored(model, skill, group) for skill in group})
+        figures.append({skill.recipe.name: scored(model, skill) for skill in group})
         names = ", ".join(skill.recipe.skill for skill in group)
         print(f"{names}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
     print("| skill | metric | rows scored | an adapter of its own | one for all |\n| --- | --- | ---: | ---: | ---: |")
@@ -167,7 +167,7 @@ def all_batches(skills: Sequence[Skill], arguments: argparse.Namespace) -> Itera
     yield from found
 
 
-def scored(model: Any, skill: Skill, skills: Sequence[Skill]) -> float:
+def scored(model: Any, skill: Skill) -> float:
     """The recipe's metric on the held rows, over the skill's labels alone."""
     order = sorted(range(len(skill.held)), key=lambda place: len(skill.held[place].tokens))
     logits = np.zeros((len(order), skill.labels))

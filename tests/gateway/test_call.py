@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 def read(body: bytes) -> Any:
     unused: Any = None
-    return Call(unused, unused, unused, "id", body, "/", unused).json()
+    return Call(unused, unused, "id", body, "/", unused).json()
 
 
 @pytest.mark.parametrize(

@@ -24,40 +24,40 @@ def settings(home: Path, host: str = "0.0.0.0", keys: tuple[KeySettings, ...] = 
     return Settings(home=str(home), gateway=GatewaySettings(host=host), keys=keys)
 
 
-def refused(authenticator: Authenticator, header: str | None) -> str:
+async def refused(authenticator: Authenticator, header: str | None) -> str:
     with pytest.raises(Unauthenticated) as caught:
-        authenticator.authenticate(header)
+        await authenticator.check(header)
     return caught.value.message
 
 
-def test_a_configured_and_a_stored_key_are_both_let_in(tmp_path: Path) -> None:
+async def test_a_configured_and_a_stored_key_are_both_let_in(tmp_path: Path) -> None:
     chosen = settings(tmp_path, keys=(KeySettings("ops", hash_secret("ck_configured"), "acme"),))
     key, secret = KeyStore(open_database(chosen.state_url)).create("ci", "beta")
     authenticator = Authenticator(chosen)
-    assert authenticator.authenticate("Bearer ck_configured") == Principal("ops", "acme")
-    assert authenticator.authenticate(f"bearer  {secret}") == Principal(key.id, "beta")
+    assert await authenticator.check("Bearer ck_configured") == Principal("ops", "acme")
+    assert await authenticator.check(f"bearer  {secret}") == Principal(key.id, "beta")
 
 
 @pytest.mark.parametrize(
     "header", ["Bearer ck_wrong", "Bearer", "Basic abc", "ck_wrong", "Bearer \u00e9", "Bearer \ud800"]
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_wrong_key_is_refused_everywhere_and_not_repeated(tmp_path: Path, host: str, header: str) -> None:
-    message = refused(Authenticator(settings(tmp_path, host)), header)
+async def test_a_wrong_key_is_refused_everywhere_and_not_repeated(tmp_path: Path, host: str, header: str) -> None:
+    message = await refused(Authenticator(settings(tmp_path, host)), header)
     assert "ck_wrong" not in message and len(message) > 30
 
 
-def test_no_key_is_the_local_user_on_loopback_and_nobody_elsewhere(tmp_path: Path) -> None:
+async def test_no_key_is_the_local_user_on_loopback_and_nobody_elsewhere(tmp_path: Path) -> None:
     local, remote = Authenticator(settings(tmp_path, "127.0.0.1")), Authenticator(settings(tmp_path))
-    assert local.requirement is Requirement.OPTIONAL and local.authenticate(None) == Principal("local", "default")
+    assert local.requirement is Requirement.OPTIONAL and await local.check(None) == Principal("local", "default")
     assert remote.requirement is Requirement.REQUIRED
-    assert "concertino keys create" in refused(remote, None) and refused(remote, "  ")
+    assert "concertino keys create" in await refused(remote, None) and await refused(remote, "  ")
 
 
-def test_the_placeholder_that_clients_insist_on_is_no_key(tmp_path: Path) -> None:
+async def test_the_placeholder_that_clients_insist_on_is_no_key(tmp_path: Path) -> None:
     local, remote = Authenticator(settings(tmp_path, "127.0.0.1")), Authenticator(settings(tmp_path))
-    assert local.authenticate("Bearer local") == Principal("local", "default")
-    assert refused(remote, "Bearer local")
+    assert await local.check("Bearer local") == Principal("local", "default")
+    assert await refused(remote, "Bearer local")
 
 
 @pytest.mark.parametrize(
@@ -69,51 +69,55 @@ def test_loopback_is_what_only_this_machine_reaches(host: str, loopback: bool) -
     assert is_loopback(host) is loopback
 
 
-def test_a_key_revoked_by_another_process_is_refused_within_a_second(tmp_path: Path) -> None:
+async def test_a_key_revoked_by_another_process_is_refused_within_a_second(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     key, secret = KeyStore(open_database(chosen.state_url)).create()
     authenticator = Authenticator(chosen)
-    assert authenticator.authenticate(f"Bearer {secret}").key_id == key.id
+    assert (await authenticator.check(f"Bearer {secret}")).key_id == key.id
     code = (
         "import sys, time; from concertino.storage.database import open_database\n"
         "from concertino.storage.keys import KeyStore\n"
         "KeyStore(open_database(sys.argv[1])).revoke(sys.argv[2]); print(time.time())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, chosen.state_url, key.id], capture_output=True, text=True, check=True
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code, chosen.state_url, key.id],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     revoked = float(done.stdout)
-    time.sleep(max(0.0, revoked + 0.9 - time.time()))
-    assert "revoked" in refused(authenticator, f"Bearer {secret}")
+    await asyncio.sleep(max(0.0, revoked + 0.9 - time.time()))
+    assert "revoked" in await refused(authenticator, f"Bearer {secret}")
 
 
-def test_a_revoked_key_is_refused_within_a_second_under_steady_use(tmp_path: Path) -> None:
+async def test_a_revoked_key_is_refused_within_a_second_under_steady_use(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     store = KeyStore(open_database(chosen.state_url))
     key, secret = store.create()
     authenticator = Authenticator(chosen)
-    authenticator.authenticate(f"Bearer {secret}")
+    await authenticator.check(f"Bearer {secret}")
     store.revoke(key.id)
     revoked = time.monotonic()
     while time.monotonic() - revoked < 5:
         try:
-            authenticator.authenticate(f"Bearer {secret}")
+            await authenticator.check(f"Bearer {secret}")
         except Unauthenticated:
             break
-        time.sleep(0.01)
+        await asyncio.sleep(0.01)
     assert time.monotonic() - revoked < 1.0
 
 
-def test_a_key_made_after_the_start_is_let_in(tmp_path: Path) -> None:
+async def test_a_key_made_after_the_start_is_let_in(tmp_path: Path) -> None:
     chosen, now = settings(tmp_path), 0.0
     authenticator = Authenticator(chosen, clock=lambda: now)
-    refused(authenticator, "Bearer ck_x")
+    await refused(authenticator, "Bearer ck_x")
     _, secret = KeyStore(open_database(chosen.state_url)).create()
     now = 0.6
-    assert authenticator.authenticate(f"Bearer {secret}")
+    assert await authenticator.check(f"Bearer {secret}")
 
 
-def test_the_database_is_not_read_with_every_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_database_is_not_read_with_every_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, reads = settings(tmp_path), 0
     _, secret = KeyStore(open_database(chosen.state_url)).create()
     original = KeyStore.list
@@ -126,27 +130,31 @@ def test_the_database_is_not_read_with_every_request(tmp_path: Path, monkeypatch
     monkeypatch.setattr(KeyStore, "list", counted)
     authenticator = Authenticator(chosen, clock=lambda: 1.0)
     for _ in range(100):
-        authenticator.authenticate(f"Bearer {secret}")
+        await authenticator.check(f"Bearer {secret}")
     assert reads == 1
 
 
-def test_when_the_database_is_unreadable_its_keys_are_refused_and_configured_ones_are_not(tmp_path: Path) -> None:
+def damage(home: Path) -> None:
+    for file in home.glob("state.db*"):
+        file.unlink()
+    (home / "state.db").write_bytes(b"garbage that is no database" * 50)
+
+
+async def test_when_the_database_is_unreadable_its_keys_are_refused_and_configured_ones_are_not(tmp_path: Path) -> None:
     chosen = settings(tmp_path, keys=(KeySettings("ops", hash_secret("ck_configured")),))
     _, secret = KeyStore(open_database(chosen.state_url)).create()
     now = 0.0
     authenticator = Authenticator(chosen, clock=lambda: now)
-    authenticator.authenticate(f"Bearer {secret}")
-    for file in tmp_path.glob("state.db*"):
-        file.unlink()
-    (tmp_path / "state.db").write_bytes(b"garbage that is no database" * 50)
+    await authenticator.check(f"Bearer {secret}")
+    damage(tmp_path)
     now = 1.0
-    assert "cannot be read" in refused(authenticator, f"Bearer {secret}")
-    assert authenticator.authenticate("Bearer ck_configured").key_id == "ops"
+    assert "cannot be read" in await refused(authenticator, f"Bearer {secret}")
+    assert (await authenticator.check("Bearer ck_configured")).key_id == "ops"
 
 
-def test_a_gateway_behind_a_proxy_can_ask_for_keys_on_loopback(tmp_path: Path) -> None:
+async def test_a_gateway_behind_a_proxy_can_ask_for_keys_on_loopback(tmp_path: Path) -> None:
     strict = Settings(home=str(tmp_path), gateway=GatewaySettings(require_key=True))
-    assert "needs an API key" in refused(Authenticator(strict), None)
+    assert "needs an API key" in await refused(Authenticator(strict), None)
 
 
 async def test_others_are_served_while_the_database_is_read_and_one_that_does_not_answer_lets_nobody_in(

@@ -59,7 +59,7 @@ def cost_and_quality(runners: Sequence[RunnerResult], metric: str) -> str:
         return height - _BOTTOM - (height - _TOP - _BOTTOM) * (share - floor) / (1 - floor)
 
     floor = min(floor, 0.8)
-    parts = _horizontal_grid(height, y_of, WIDTH, floor)
+    parts = _horizontal_grid(y_of, WIDTH, floor)
     for power in range(low, high + 1):
         x = x_of(10.0**power)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
@@ -152,7 +152,7 @@ def reliability_diagram(bins: Sequence[Bin]) -> str:
     def y_of(share: float) -> float:
         return _SQUARE - _BOTTOM - (_SQUARE - _TOP - _BOTTOM) * share
 
-    parts = _horizontal_grid(_SQUARE, y_of, _SQUARE)
+    parts = _horizontal_grid(y_of, _SQUARE)
     for step in range(5):
         parts.append(
             f'<text class="tick" x="{x_of(step / 4):.1f}" y="{_SQUARE - _BOTTOM + 18}" text-anchor="middle">'
@@ -192,7 +192,7 @@ def threshold_point(report: EvaluationReport) -> tuple[float, float] | None:
     return (found.coverage, found.risk) if found is not None and found.risk is not None else None
 
 
-def _horizontal_grid(height: int, y_of: Callable[[float], float], width: int, floor: float = 0.0) -> list[str]:
+def _horizontal_grid(y_of: Callable[[float], float], width: int, floor: float = 0.0) -> list[str]:
     parts = []
     for step in range(5):
         share = floor + (1 - floor) * step / 4

@@ -90,7 +90,7 @@ class Endpoint:
             raise MethodNotAllowed(f"{scope['path']} takes {self.method}, not {scope['method']}.")
         settings = self.service.settings.gateway
         body = await _read_body(receive, headers, settings.body_limit_bytes) if self.method == "POST" else b""
-        call = Call(self.service, self.keys, principal, request_id, body, scope["path"], sender, headers)
+        call = Call(self.service, principal, request_id, body, scope["path"], sender, headers)
         if self.method == "POST":
             work = self.service.take_on(request_id, lambda: self._handle(call))
         else:

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import Struct
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
 from concertino.errors import InvalidRequest
-from concertino.gateway.keys import Authenticator
 from concertino.orchestrator.service import Service
 from concertino.types import Principal
 
@@ -33,7 +32,6 @@ class Call(Struct, frozen=True):
     """Everything a handler may use. `send` is for streams; other handlers return a Reply."""
 
     service: Service
-    authenticator: Authenticator
     principal: Principal
     request_id: str
     body: bytes
@@ -80,7 +78,6 @@ class Reply(Struct, frozen=True):
 
 
 Handler = Callable[[Call], Awaitable[Reply | None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def header_pairs(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -36,9 +36,8 @@ class Requirement(StrEnum):
 class Authenticator:
     """Checks keys, with a small read of the database every `refresh_s` seconds.
 
-    `check` is for an event loop, which it does not hold up while it reads; `authenticate` for who has none. Not for
-    several threads. The keys of a database that cannot be read are refused: a key that was revoked meanwhile must not
-    pass.
+    `check` does not hold up the event loop while it reads. Not for several threads. The keys of a database that cannot
+    be read are refused: a key that was revoked meanwhile must not pass.
     """
 
     def __init__(
@@ -58,15 +57,13 @@ class Authenticator:
         self._late = False
         """What is being read was waited for as long as anything is."""
 
-    def authenticate(self, authorization_header: str | None) -> Principal:
-        """Raises Unauthenticated, with what to do. The header's value never appears in the message."""
-        if authorization_header:
-            self.load()
-        return self._judge(authorization_header)
-
     async def check(self, authorization_header: str | None) -> Principal:
-        """`authenticate`, while others are served. A database that does not answer is one that cannot be read; whoever
-        comes after that was found out does not wait for it again."""
+        """Who sent the header; others are served meanwhile. Raises Unauthenticated, with what to do and without the
+        header's value.
+
+        A database that does not answer is one that cannot be read; whoever comes after that was found out does not wait
+        for it again.
+        """
         if authorization_header and self._is_due():
             if self._reading is None or self._reading.done():
                 self._read_at, self._late = self._clock(), False

@@ -30,7 +30,7 @@ def model_card(version: Version, report: Report, base: Entry, adapter: AdapterMa
         _use(version),
         _limits(version, report),
         _data(version),
-        _figures(version, report),
+        _figures(report),
         _abstention(version, report),
         _running(version, adapter),
     )
@@ -129,7 +129,7 @@ def _data(version: Version) -> str:
     )
 
 
-def _figures(version: Version, report: Report) -> str:
+def _figures(report: Report) -> str:
     rows = [f"| runner | rows | {report.metric.replace('_', ' ')} | 95 % interval |", "| --- | --- | --- | --- |"]
     rows += [
         f"| {runner.name} | {runner.rows} | {runner.value:.3f} | {runner.lower:.3f} to {runner.upper:.3f} |"

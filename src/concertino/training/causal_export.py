@@ -37,7 +37,7 @@ def export(
     gguf_export.refuse_without_room(folder, gguf_export.bytes_needed(weights), "The adapter")
     unchecked, place = folder / UNCHECKED, folder / ADAPTER
     shutil.rmtree(unchecked, ignore_errors=True)
-    gguf_export.export_peft(weights, base, manifest.base, manifest.alpha, folder / PEFT)
+    gguf_export.export_peft(weights, manifest.base, manifest.alpha, folder / PEFT)
     equal = None
     if base.architecture in gguf_export.FAMILIES:
         gguf_export.export_gguf(weights, base, manifest.alpha, unchecked / gguf_export.GGUF)

@@ -43,7 +43,7 @@ def refuse_without_room(folder: Path, wanted: int, what: str) -> None:
         )
 
 
-def export_peft(weights: dict[str, Any], base: CausalBase, base_name: str, alpha: float, folder: Path) -> None:
+def export_peft(weights: dict[str, Any], base_name: str, alpha: float, folder: Path) -> None:
     """`adapter_model.safetensors` and `adapter_config.json`, as peft.PeftModel.from_pretrained reads them."""
     from safetensors.torch import save
 
@@ -113,18 +113,6 @@ def _refuse_runaway(tensors: dict[str, Any]) -> None:
             f"matrices ({bad[0]}): they ran away while they were trained. Look at the loss in curves.jsonl, and train "
             "again into another folder with a lower training.learning_rate. The adapter was not exported.",
             param="training.learning_rate",
-        )
-
-
-def refuse_other_base(adapter: Path, sha256: str) -> None:
-    """Raise TrainingRefused where a GGUF adapter was made for a base with other bytes than `sha256`."""
-    field = gguf.GGUFReader(adapter).fields.get(_BASE_KEY)
-    made_for = field.contents() if field is not None else ""
-    if made_for != sha256:
-        raise TrainingRefused(
-            f"The adapter {adapter} is for another base: it was made for the weights with SHA-256 "
-            f"{made_for[:16] or 'unknown'}, not {sha256[:16]}. Use the base that it was trained on, or train again.",
-            param="training.base",
         )
 
 
