@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {
     "plugins", "config", "config_check", "settings", "recipe", "recipe_check", "recipe_digest", "recipe_yaml",
-    "default_models", "limits", "template", "related", "calculation", "confidence", "errors", "types",
+    "default_models", "limits", "whole_file", "template", "related", "calculation", "confidence", "errors", "types",
 }  # fmt: skip
 
 # A room may import rooms of the floors below its own, and itself. Rooms on one floor do not import each other.

@@ -20,7 +20,7 @@ from .conftest import Notes, make_entry, pull_elsewhere, write_catalogue
 HALF = 1_500_000
 
 
-def until(condition: Any, seconds: float = 20) -> None:
+def until(condition: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -87,7 +87,7 @@ def test_wheels_that_arrived_before_a_kill_are_not_fetched_again(
     kept = store.partial("m") / "wheels"
     until(lambda: kept.is_dir() and len(list(kept.iterdir())) == 2)
     process.send_signal(how)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     server.go.set()
     Puller(store).pull(entry)
     assert store.resolve("m").read_bytes() == data

@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from concertino.errors import AuditUnavailable
+from concertino.whole_file import sync_folder
 
 KEY_NAME = "audit.key"
 _SIZE = 32
@@ -49,12 +50,3 @@ def _create(path: Path) -> None:
         pass
     finally:
         draft.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from concertino.audit.digest_key import sync_folder
 from concertino.audit.records import GENESIS, canonical, chain
+from concertino.whole_file import sync_folder
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (

@@ -5,7 +5,6 @@ adapter lies `scope.json`: a logistic function over a text's vector by a sentenc
 evaluate` on the skill's training texts and texts of all kinds. Encoder adapters have a scope head of their own.
 """
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -18,6 +17,7 @@ from concertino.backends.base import BackendContext, Generation
 from concertino.errors import ConcertinoError, ConfigurationError
 from concertino.models.file_hash import file_sha256
 from concertino.types import Role
+from concertino.whole_file import write_whole
 
 if TYPE_CHECKING:
     from concertino.backends.encoder.session import Encoder
@@ -55,9 +55,7 @@ def read_scope(folder: Path) -> Scope | None:
 
 def write_scope(folder: Path, scope: Scope) -> None:
     """Put the file into an adapter folder. The manifest, which names its hash, must be written after it."""
-    partial = folder / f".{FILE}.partial"
-    partial.write_text(json.dumps(msgspec.to_builtins(scope)) + "\n", "utf-8")
-    partial.replace(folder / FILE)
+    write_whole(folder / FILE, msgspec.json.encode(scope) + b"\n")
 
 
 class Scopes:

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from concertino.errors import DataRefused
 from concertino.models.file_hash import file_sha256
+from concertino.whole_file import write_json
 
 MANIFEST = "dataset.json"
 
@@ -129,9 +130,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> PartInfo:
 
 
 def write_manifest(folder: Path, manifest: DatasetManifest) -> None:
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-    partial.replace(folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest)
 
 
 def open_dataset(folder: Path) -> Dataset:

@@ -25,6 +25,7 @@ from concertino.evaluation.setup import Options, sample, task_for
 from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line, usable_rows
 from concertino.models import Store
 from concertino.recipe import Recipe
+from concertino.whole_file import write_json
 
 
 def evaluate_bases(
@@ -149,6 +150,4 @@ class _Bases:
         (self.folder / "predictions.jsonl").write_bytes(b"".join(encoder.encode(line) + b"\n" for line in lines))
         (self.folder / "report.md").write_text(markdown(report), "utf-8")
         (self.folder / "report.html").write_text(page(report), "utf-8")
-        partial = self.folder / f".{REPORT}.partial"
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        partial.replace(self.folder / REPORT)
+        write_json(self.folder / REPORT, report)

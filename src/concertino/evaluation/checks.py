@@ -11,6 +11,7 @@ from concertino.datasets.folder import Dataset, Part, Row
 from concertino.errors import EvaluationRefused
 from concertino.evaluation.results import FOLDER, Looks
 from concertino.training.result import read_result
+from concertino.whole_file import write_json
 
 LOOKED = "looked.json"
 _SHOWN = 3
@@ -84,7 +85,5 @@ def record_look(run_folder: Path, dataset_content: str, adapter: str) -> Looks:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     by_adapter[adapter] = Look(adapter, (before.count if before else 0) + 1, now)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(Looked(dataset_content, list(by_adapter.values()))) + b"\n")
-    partial.replace(path)
+    write_json(path, Looked(dataset_content, list(by_adapter.values())))
     return Looks(len(by_adapter), sum(look.count for look in by_adapter.values()))

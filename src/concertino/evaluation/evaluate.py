@@ -55,6 +55,7 @@ from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Recipe
 from concertino.training.result import ADAPTER
+from concertino.whole_file import write_json
 
 
 def evaluate(
@@ -280,8 +281,6 @@ class _Evaluation:
         write_markdown(self.folder / f"report{end}.md", report)
         write_page(self.folder / f"report{end}.html", report)
         name = REPORT.replace(".", f"{end}.")
-        partial = self.folder / f".{name}.partial"
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        partial.replace(self.folder / name)
+        write_json(self.folder / name, report)
         if end == "-partial":
             self.note(f"{self.folder / REPORT} is of more rows or runners, so it stays as it is.")

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from concertino.errors import ConfigurationError
 from concertino.models.file_hash import file_sha256
+from concertino.whole_file import write_json
 
 MANIFEST = "adapter.json"
 
@@ -59,7 +60,5 @@ def write_manifest(folder: Path, manifest: AdapterManifest) -> AdapterManifest:
         path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
     }
     whole = msgspec.structs.replace(manifest, files=files)
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
-    partial.replace(folder / MANIFEST)
+    write_json(folder / MANIFEST, whole)
     return whole

@@ -24,6 +24,7 @@ from msgspec import Struct, field
 
 from concertino.errors import ModelCorrupt, ModelInUse, ModelMissing
 from concertino.models.file_hash import file_sha256
+from concertino.whole_file import sync_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -260,7 +261,7 @@ class Store:
         part.chmod(0o444)
         path = self.blob(sha256)
         part.replace(path)
-        _sync_folder(self.blobs)
+        sync_folder(self.blobs)
         path.with_suffix(".corrupt").unlink(missing_ok=True)
         return path
 
@@ -278,7 +279,7 @@ class Store:
                 handle.flush()
                 os.fsync(handle.fileno())
             fresh.replace(path)
-            _sync_folder(self.refs)
+            sync_folder(self.refs)
 
     def _ref(self, name: str) -> Path:
         return self.refs / f"{self._named(name)}.json"
@@ -299,11 +300,3 @@ class Store:
 def existing_parent(path: Path) -> Path:
     """The nearest folder above (or at) a path that exists: the one whose disk would be written."""
     return path if path.exists() else existing_parent(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

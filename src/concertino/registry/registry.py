@@ -26,8 +26,9 @@ from filelock import FileLock
 
 from concertino.errors import PromotionRefused, RegistryCorrupt, UnknownVersion
 from concertino.recipe import SKILL_NAME
-from concertino.registry.state import CURRENT, Change, Entry, State, read_history, read_state, sync_folder, write_state
+from concertino.registry.state import CURRENT, Change, Entry, State, read_history, read_state, write_state
 from concertino.registry.version import MANIFEST, SHORT, Version, named, read_version
+from concertino.whole_file import sync_folder
 
 UNREGISTERED = "shipped or prompted"
 """What serves a skill of which the registry says nothing."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from concertino.errors import RegistryCorrupt
+from concertino.whole_file import write_json
 
 CURRENT = "current.json"
 HISTORY = "history.jsonl"
@@ -84,13 +85,7 @@ def read_history(root: Path) -> list[Change]:
 def write_state(root: Path, state: State) -> None:
     """Make `state` what serves, then write its change to the history. The caller holds the registry's lock."""
     _append_missing(root)
-    fresh = root / f"{CURRENT}.new"
-    with fresh.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(root / CURRENT)
-    sync_folder(root)
+    write_json(root / CURRENT, state)
     _append_missing(root)
 
 
@@ -112,12 +107,3 @@ def _append_missing(root: Path) -> None:
             file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

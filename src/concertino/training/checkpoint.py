@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from concertino.errors import ConfigurationError, DiskFull, TrainingRefused
+from concertino.whole_file import sync_folder
 
 KEPT = 2
 """Checkpoints kept: the newest, and the one before it in case the newest is damaged."""
@@ -66,7 +67,7 @@ class Checkpoints:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             path = self.folder / f"step-{step:08d}-{digest[:16]}.pt"
             partial.replace(path)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         for old in self._paths()[KEPT:]:
             old.unlink(missing_ok=True)
         for left in self.folder.glob("writing-*"):
@@ -119,7 +120,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -147,14 +148,6 @@ def _errno_behind(error: BaseException) -> int | None:
             return seen.errno
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _torch() -> Any:
