@@ -147,7 +147,8 @@ def walk(
             opened = next(start for start in range(place) if all(turns[k][1] == label for k in range(start, place)))
             was = State(label, {domain: 0.9 if domain == label else 0.025 for domain in DOMAINS}, opened, "")
         alone = readings[place]
-        rows.append((router.rows(texts, place, was, alone), list(alone.scores).index(turns[place][1])))
+        evidence = router.rows(texts, place, was, alone, router.read_again(texts, place, was, alone))
+        rows.append((evidence, list(alone.scores).index(turns[place][1])))
         states.append(router._next(texts, place, [was], alone))
         found.append(states[-1].domain or FALLBACK)
     return found, rows

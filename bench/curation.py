@@ -16,11 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import accumulate
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 _WORDS = 30_000
 _LABELS = 50
+_KEPT = 20_000
+"""Rows kept at most, to make copies of."""
 _RECIPE = """\
 name: bench/short-rows
 description: Made rows.
@@ -42,10 +46,10 @@ if __name__ == "__main__":
 
 
 def make_rows(path: Path, rows: int, fewest: int, most: int, seed: int = 0) -> None:
-    """Write rows of so many words: 2 % copies, 1 % copies of long rows with a word more, 1 % with an address."""
+    """Write rows of so many words: 2 % copies, 1 % copies with a word more, 1 % with an address."""
     draw = random.Random(seed)
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(_WORDS)]
-    weights = list(accumulate(1 / (rank + 10) for rank in range(_WORDS)))
+    texts = _texts(words, fewest, most, seed)
     earlier: list[tuple[str, str]] = []
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
@@ -56,13 +60,25 @@ def make_rows(path: Path, rows: int, fewest: int, most: int, seed: int = 0) -> N
                 text, label = draw.choice(earlier)
                 text += " " + draw.choice(words)
             else:
-                text = " ".join(draw.choices(words, cum_weights=weights, k=draw.randint(fewest, most)))
-                label = f"topic {draw.randrange(_LABELS)}"
+                text, label = next(texts), f"topic {draw.randrange(_LABELS)}"
                 if kind > 0.99:
                     text += f" {draw.choice(words)}@example.org"
-            if number % 50 == 0:
+            if number % 50 == 0 and len(earlier) < _KEPT:
                 earlier.append((text, label))
             file.write(json.dumps({"text": text, "label": label}) + "\n")
+
+
+def _texts(words: list[str], fewest: int, most: int, seed: int) -> Iterator[str]:
+    """Texts of `fewest` to `most` words, drawn by Zipf's law, without end."""
+    draw = np.random.default_rng(seed)
+    heights = np.cumsum(1 / (np.arange(len(words)) + 10))
+    while True:
+        lengths = draw.integers(fewest, most, size=1000, endpoint=True)
+        places = np.searchsorted(heights, draw.random(lengths.sum()) * heights[-1]).tolist()
+        end = 0
+        for length in lengths.tolist():
+            start, end = end, end + length
+            yield " ".join([words[place] for place in places[start:end]])
 
 
 def main() -> None:

@@ -54,11 +54,32 @@ async def test_however_the_bytes_are_cut_the_same_chunks_come_out(cuts: list[int
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"nonsense", b"[]", b'"x"', b"{", b'{"choices":[{"delta":3}]}', b'{"choices":[{"finish_reason":"?"}]}'],
+    [b"", b"nonsense", b"[]", b'"x"', b"{", b'{"choices":[{"delta":3}]}', b'{"choices":[{"finish_reason":3}]}'],
 )
 def test_garbage_from_an_upstream_is_a_backend_error(data: bytes) -> None:
     with pytest.raises(BackendError, match="it sent something"):
         parse_chunk(data, "it")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("STOP", FinishReason.STOP),
+        ("end_turn", FinishReason.STOP),
+        ("max_tokens", FinishReason.LENGTH),
+        ("function_call", FinishReason.TOOL_CALLS),
+        ("safety", FinishReason.CONTENT_FILTER),
+        ("because", FinishReason.STOP),
+        ("", None),
+    ],
+)
+def test_an_answer_is_not_lost_for_the_name_of_its_end(said: str, meant: FinishReason | None) -> None:
+    assert parse_chunk(b'{"choices":[{"finish_reason":"%s"}]}' % said.encode(), "it").finish_reason is meant
+
+
+def test_an_answer_that_the_server_broke_off_is_not_taken_for_a_whole_one() -> None:
+    with pytest.raises(BackendError, match=r"broke off its answer \(abort\)"):
+        parse_chunk(b'{"choices":[{"finish_reason":"abort"}]}', "it")
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ def read(body: bytes) -> Any:
         b"[" * (4 * MIB),
         b'{"a": ' * MIB,
         b"[" * (2 * MIB) + b"]" * (2 * MIB),
+        b'{"a": [' + b",".join([b"[" * 90 + b"]" * 90] * 23_000) + b"]}",
+        b'"' * (4 * MIB) + b"[" * 200_000,
     ],
-    ids=["an open string of escaped quotes", "brackets", "objects", "closed brackets"],
+    ids=["an open string of escaped quotes", "brackets", "objects", "closed brackets", "lists", "quotes"],
 )
 def test_a_hostile_body_is_refused_at_once(body: bytes) -> None:
     began = time.process_time()
@@ -46,3 +48,10 @@ def test_depth_is_counted_by_brackets_outside_strings() -> None:
     quoted = b'{"a": "' + b"[{" * 500 + b'\\"", "b": "\\\\", "c": ' + b"[" * 99 + b"]" * 99 + b"}"
     for flat in (wide, quoted):
         read(flat)
+
+
+def test_brackets_in_strings_are_no_lists() -> None:
+    code = b"{[(" * 200_000 + b'\\"' + b"[" * 10 + b"\\\\"
+    assert len(read(b'{"a": "' + code + b'", "b": [[1]]}')["a"]) == len(code) - 2
+    with pytest.raises(InvalidRequest, match="more than 100,000 lists and objects"):
+        read(b'{"a": "\\\\", "b": [' + b"[]," * 100_000 + b"1]}")

@@ -1,6 +1,8 @@
 """Budgets under concurrency, failure and cancellation: never overspent, and nothing stays reserved."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from concertino.audit.read import AuditReader
 from concertino.config import Settings
 from concertino.errors import BackendError, BudgetExhausted, BudgetUnavailable
+from concertino.orchestrator import budgets
 from concertino.orchestrator.compose import compose
 from concertino.orchestrator.service import Service
 from concertino.storage.budgets import BILLIONTHS, Budget, BudgetStore, Holder, HolderKind, Period, Standing
@@ -294,3 +297,23 @@ async def test_a_database_that_cannot_be_read_answers_nobody(
     async with running(compose(team_settings())) as service:
         with pytest.raises(BudgetUnavailable, match="not a database"):
             await service.answer(ask(), ACME)
+
+
+async def test_a_database_that_hangs_refuses_within_the_patience_and_does_not_keep_the_team_from_closing(
+    store: BudgetStore, team_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=100_000))
+    monkeypatch.setattr(budgets, "PATIENCE_S", 0.2)
+    back = threading.Event()
+    service = compose(team_settings())
+    try:
+        async with running(service):
+            await service.answer(ask(), ACME)
+            monkeypatch.setattr(BudgetStore, "standings", lambda *_: back.wait(60))
+            began = time.monotonic()
+            for _ in range(5):
+                with pytest.raises(BudgetUnavailable, match="does not answer"):
+                    await service.answer(ask(), ACME)
+        assert time.monotonic() - began < 5.0, "waited for once, not five times for a minute, nor at the end"
+    finally:
+        back.set()

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from concertino.errors import ConfigurationError
 from concertino.router.conversation import STEP, WINDOW, ConversationRouter, before_tool_loop, window_start
 from concertino.router.cues import cues
 from concertino.router.evidence import PLAIN, SHIPPED, load_weights
 from concertino.router.linear import LinearRouter
-from concertino.types import FunctionCall, Message, Ranking, Role, ToolCall
+from concertino.types import FunctionCall, Message, Ranking, Role, Tier, ToolCall
 
 
 class Counting:
@@ -259,3 +260,29 @@ def test_the_labelled_conversations_are_what_the_manual_says_they_are() -> None:
 def test_the_shipped_weights_were_fitted_on_those_conversations(path: Path) -> None:
     record = json.loads(path.read_text("utf-8"))
     assert record["sha256"] == hashlib.sha256(ROWS.read_bytes()).hexdigest()
+
+
+class Asking:
+    """The shipped router, which says of texts with a word in them that its neighbours were asked too."""
+
+    def __init__(self, word: str) -> None:
+        self.router, self.word = LinearRouter(), word
+
+    def rank(self, conversations: Sequence[Sequence[Message]]) -> list[Ranking]:
+        return [
+            structs.replace(ranking, tier=Tier.NEIGHBOURS if self.word in turns[-1].text else ranking.tier)
+            for ranking, turns in zip(self.router.rank(conversations), conversations, strict=True)
+        ]
+
+
+def test_a_later_turn_says_whether_the_neighbours_were_asked_for_it() -> None:
+    def tier(router: ConversationRouter, *turns: str) -> Tier:
+        return router.rank([talk(*turns)])[0].tier
+
+    alone = ConversationRouter(Asking("children"))
+    assert tier(alone, ILLNESS, "and for children?") is Tier.NEIGHBOURS
+    gout = "What are the symptoms of gout?"
+    assert tier(alone, ILLNESS, "and for children?", gout) is Tier.LINEAR, "of the turn, not of those before it"
+    assert tier(alone, ILLNESS, "and for children?", "👍") is Tier.LINEAR, "without words nobody is asked"
+    with_those_before = ConversationRouter(Asking("amoxicillin"))
+    assert tier(with_those_before, ILLNESS, "and in a table?") is Tier.NEIGHBOURS

@@ -3,6 +3,7 @@
 Both the llama.cpp engine and any OpenAI-compatible server are spoken to through here.
 """
 
+import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -24,6 +25,22 @@ from concertino.types import Chunk, Embeddings, FinishReason, TokenLogprob, TopL
 
 _ERROR_BODY_LIMIT = 64 * 1024
 _LINE_LIMIT = 4 * 1024 * 1024
+_LOG = logging.getLogger(__name__)
+_REASONS = {reason.value: reason for reason in FinishReason} | {
+    "function_call": FinishReason.TOOL_CALLS,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "end_turn": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "eos_token": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,
+    "safety": FinishReason.CONTENT_FILTER,
+    "refusal": FinishReason.CONTENT_FILTER,
+}
+"""OpenAI's reasons, and those that servers give which speak its protocol for a model with other terms."""
+_BROKEN_OFF = frozenset({"abort", "aborted", "cancelled", "error", "insufficient_system_resource", "network_error"})
+"""What servers say of an answer that they did not finish."""
 
 
 def chat_body(generation: Generation) -> dict[str, Any]:
@@ -138,7 +155,7 @@ def parse_chunk(data: bytes, who: str) -> Chunk:
             text=delta.get("content") or "",
             tool_calls=tuple(delta.get("tool_calls") or ()),
             logprobs=_logprobs(choice.get("logprobs")),
-            finish_reason=_finish_reason(choice.get("finish_reason")),
+            finish_reason=_finish_reason(choice.get("finish_reason"), who),
             usage=_usage(raw.get("usage")),
         )
     except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -172,10 +189,16 @@ def _error_text(body: bytes) -> tuple[str, str]:
     return str(error), ""
 
 
-def _finish_reason(raw: str | None) -> FinishReason | None:
-    if raw is None:
+def _finish_reason(raw: str | None, who: str) -> FinishReason | None:
+    """The reason in OpenAI's terms. One that nobody knows is a stop: the answer is there, and the server ended it."""
+    if not raw:
         return None
-    return {"function_call": FinishReason.TOOL_CALLS}.get(raw) or FinishReason(raw)
+    reason = _REASONS.get(raw.lower())
+    if reason is None and raw.lower() in _BROKEN_OFF:
+        raise BackendError(f"{who} broke off its answer ({raw}). Send the request again.")
+    if reason is None:
+        _LOG.warning("%s ended an answer for the reason %r, which is not OpenAI's; it counts as 'stop'.", who, raw[:40])
+    return reason or FinishReason.STOP
 
 
 def _logprobs(raw: dict[str, Any] | None) -> tuple[TokenLogprob, ...]:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -21,12 +20,15 @@ from concertino.orchestrator.costs import Spending
 from concertino.specialists.pool import Pool
 from concertino.storage.budgets import BILLIONTHS, BudgetStore, Cost, Holder, HolderKind, Refused, Reservation, Standing
 from concertino.storage.database import StoreOf
+from concertino.storage.serial import SerialThread
 from concertino.types import Principal
 
 REFRESH_S = 0.5
 _MARGIN_S = 60.0
 """A reservation outlives the gateway's time-out for a request by so much."""
 _TRIES = 3
+PATIENCE_S = 5.0
+"""A database that takes longer for a call counts as one that cannot be read. SQLite waits for other writers for 2 s."""
 
 T = TypeVar("T")
 log = logging.getLogger("concertino.orchestrator")
@@ -87,7 +89,7 @@ class Budgets:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._expires_s = settings.gateway.request_timeout_s + _MARGIN_S
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = SerialThread("concertino-budgets")
         self._store = StoreOf(settings.state_url, lambda engine: BudgetStore(engine, clock))
         self._holders: frozenset[Holder] = frozenset()
         self._read_at: float | None = None
@@ -158,16 +160,18 @@ class Budgets:
     def _give_back(self, work: "asyncio.Future[Reservation | Refused]") -> None:
         """A reservation that nobody waits for any more."""
         if not work.cancelled() and work.exception() is None and isinstance(found := work.result(), Reservation):
-            self._executor().submit(lambda: self._store.open().settle(found, Cost()))
+            self._thread.submit(lambda: self._store.open().settle(found, Cost()))
 
     def close(self) -> None:
-        """Wait for what is being written."""
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
+        """Wait for what is being written, but not for a database that does not answer."""
+        if not self._thread.close(PATIENCE_S):
+            log.error("The state database does not answer: what is still to be counted of the last requests is lost.")
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor(), self._told, work)
+        try:
+            return await self._thread.call(lambda: self._told(work), PATIENCE_S)
+        except TimeoutError as error:
+            raise _unavailable("the state database does not answer") from error
 
     def _told(self, work: Callable[[], T]) -> T:
         try:
@@ -176,15 +180,14 @@ class Budgets:
             # SQLAlchemy's errors are a family of their own, and it is not imported before a database is there.
             self._store.forget()
             said = error.message if isinstance(error, ConcertinoError) else type(error).__name__
-            raise BudgetUnavailable(
-                f"Budgets cannot be read or written, so nothing is answered ({said.rstrip('.')}). Ask again later, and "
-                "tell the operator."
-            ) from error
+            raise _unavailable(said) from error
 
-    def _executor(self) -> ThreadPoolExecutor:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "concertino-budgets")
-        return self._thread
+
+def _unavailable(why: str) -> BudgetUnavailable:
+    return BudgetUnavailable(
+        f"Budgets cannot be read or written, so nothing is answered ({why.rstrip('.')}). Ask again later, and tell the "
+        "operator."
+    )
 
 
 def money(billionths: int) -> str:

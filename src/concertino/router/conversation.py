@@ -59,6 +59,8 @@ class State(Struct, frozen=True):
     opened: int
     """Place among the read turns of the one that opened the subject."""
     reason: str
+    tier: Tier = Tier.LINEAR
+    """What was asked for the turn: the neighbours, where the turn alone or with those before left the head unsure."""
 
 
 def together(before: Sequence[str], text: str) -> str:
@@ -153,7 +155,7 @@ class ConversationRouter:
         confidence = last.beliefs.get(last.domain or FALLBACK, max(scores.values()))
         earlier = tuple([None] * start + [state.domain for state in followed[:-1]])
         described = self.tier is not None and last.domain in self.tier.domains
-        tier = Tier.DESCRIPTIONS if described else Tier.LINEAR
+        tier = Tier.DESCRIPTIONS if described else last.tier
         return Ranking(scores, confidence, last.domain, last.reason, tier, earlier)
 
     def _next(
@@ -165,34 +167,43 @@ class ConversationRouter:
             return State(alone.domain, alone.scores, place, alone.reason)
         if place == 0:
             assert alone is not None
-            return State(alone.domain, self._levelled(alone, alone.domain, alone.domain), 0, alone.reason)
+            beliefs = self._levelled(alone, alone.domain, alone.domain)
+            return State(alone.domain, beliefs, 0, alone.reason, _asked(alone))
         was = states[-1]
         here = was.domain or FALLBACK
         if alone is None:
-            return structs.replace(was, reason=f"kept from the turn before: {here}, no words to go by")
+            reason = f"kept from the turn before: {here}, no words to go by"
+            return structs.replace(was, reason=reason, tier=Tier.LINEAR)
         alone = structs.replace(alone, scores=self._levelled(alone, alone.domain, was.domain))
-        rows = self.rows(texts, place, was, alone, among)
+        again = self.read_again(texts, place, was, alone, among)
+        rows = self.rows(texts, place, was, alone, again)
+        tier = _asked(alone, again)
         beliefs = dict(zip(alone.scores, probabilities(rows, self._weights).tolist(), strict=True))
         best = max(beliefs, key=lambda domain: beliefs[domain])
         gain = beliefs[best] - beliefs.get(here, 0.0)
         if best == here or gain <= self.price:
             reason = f"kept from the turn before: {here} ({beliefs.get(here, 0.0):.2f})"
-            return State(was.domain, beliefs, was.opened, reason)
+            return State(was.domain, beliefs, was.opened, reason, tier)
         reason = f"switched: {best} ({beliefs[best]:.2f}) instead of {here} ({beliefs.get(here, 0.0):.2f})"
-        return State(best, beliefs, place, reason)
+        return State(best, beliefs, place, reason, tier)
 
-    def rows(
+    @staticmethod
+    def rows(texts: Sequence[str], place: int, was: State, alone: Ranking, again: Ranking) -> np.ndarray:
+        """What speaks for each domain of `alone.scores`, as `evidence` has it, after `was`. `again`: `read_again`."""
+        before = texts[was.opened : place]
+        return evidence(texts[place], before, list(alone.scores), was.beliefs, alone.scores, again.scores)
+
+    def read_again(
         self, texts: Sequence[str], place: int, was: State, alone: Ranking, among: Collection[str] | None = None
-    ) -> np.ndarray:
-        """What speaks for each domain of `alone.scores`, as `evidence` has it, after `was`.
+    ) -> Ranking:
+        """The turn at `place` read together with those before it.
 
         Where the turn alone reads like the domain that the conversation is in, it is not read a second time. Of the
         tier's domains two take part: that of the conversation, and that of the turn alone.
         """
-        before = texts[was.opened : place]
-        agrees = alone.domain not in (None, FALLBACK) and alone.domain == was.domain
-        together = alone if agrees else self._together(before, texts[place], was.domain, alone.domain, among)
-        return evidence(texts[place], before, list(alone.scores), was.beliefs, alone.scores, together.scores)
+        if alone.domain not in (None, FALLBACK) and alone.domain == was.domain:
+            return alone
+        return self._together(texts[was.opened : place], texts[place], was.domain, alone.domain, among)
 
     def _together(
         self, before: Sequence[str], text: str, here: str | None, other: str | None, among: Collection[str] | None
@@ -247,6 +258,10 @@ def before_tool_loop(conversation: Sequence[Message]) -> Sequence[Message] | Non
     while start > 0 and _in_loop(conversation[start - 1]):
         start -= 1
     return conversation[:start]
+
+
+def _asked(*readings: Ranking) -> Tier:
+    return Tier.NEIGHBOURS if any(one.tier is Tier.NEIGHBOURS for one in readings) else Tier.LINEAR
 
 
 def _in_loop(message: Message) -> bool:
