@@ -31,8 +31,17 @@ def test_the_recipe_reference_is_generated_from_the_recipe() -> None:
 
 @pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, section in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text("utf-8")):
+        other = page.parent / target if target else page
+        assert other.exists(), f"{page.name} links to {target}"
+        assert not section or section in anchors(other), f"{page.name} links to {other.name}#{section}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings are linked by, as GitHub makes it of their words."""
+    prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
+    titles = re.findall(r"(?m)^#+ (.*)", prose)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_ci_runs_the_test_command_of_the_readme_word_for_word() -> None:

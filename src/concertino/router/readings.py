@@ -3,7 +3,7 @@
 A described specialist is unknown to the router, but the words on its card are not. Where they read like finance, it may
 be asked about finance; where they read like nothing that the router knows, a text that the router is sure is finance is
 the finance specialist's, however near it comes to a phrase. Constants were chosen on questions of CLINC150's training
-and validation parts; docs/routing.md has the figures.
+and validation parts; docs/routing-measured.md has the figures.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -3,7 +3,7 @@
 A team without `legal` may have a specialist "counsel", described as one for law and contracts. The router knows legal
 questions far better than any description tells; so where the phrases of the description read like `legal`, what the
 router says of `legal` is said of counsel too. Constants were chosen on calibration rows and on descriptions of single
-topics; docs/routing.md has the figures.
+topics; docs/routing-measured.md has the figures.
 """
 
 from collections import Counter
