@@ -2,12 +2,17 @@
 
 import importlib.util
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from concertino.cli.verbs import VERBS, load
+
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"])
 
 
 def generator() -> Any:
@@ -29,7 +34,7 @@ def test_the_recipe_reference_is_generated_from_the_recipe() -> None:
     assert (DOCS / "factory.md").read_text("utf-8") == page, "run python docs/generate_configuration.py"
 
 
-@pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target, section in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text("utf-8")):
         other = page.parent / target if target else page
@@ -42,6 +47,43 @@ def anchors(page: Path) -> set[str]:
     prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
     titles = re.findall(r"(?m)^#+ (.*)", prose)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_a_page_exist_with_their_options(page: Path) -> None:
+    for written in commands(page):
+        verb, *words = shlex.split(written, comments=True)
+        assert verb in VERBS, f"{page.name}: concertino {written}"
+        command, known = load(verb), {"--help", "-h", "--config", "-c"}
+        if verb == "bench":
+            programs = {path.stem for path in (DOCS.parent / "bench").glob("*.py")}
+            assert not words or words[0] in programs | {"NAME"}, f"{page.name}: concertino {written}"
+            continue
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+        given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert given <= known, f"{page.name}: concertino {written}"
+
+
+def commands(page: Path) -> Iterator[str]:
+    """What stands after `concertino` on lines of programs and in code within sentences, up to a pipe."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text("utf-8"))
+    fenced = re.findall(r"(?ms)^```\w*\n(.*?)^```", text)
+    lines = [line for block in fenced for line in block.splitlines()]
+    prose = re.sub(r"(?ms)^```.*?^```", "", text).replace("\n", " ")
+    for line in [*lines, *re.findall(r"`([^`]+)`", prose)]:
+        if found := re.match(r"(?:\$ |echo .*\| )?(?:\S*/)?concertino ([a-z-]+(?: [^|>]*)?)", line):
+            yield found[1].replace("[", "").replace("]", "")
+
+
+def test_the_page_of_the_architecture_names_every_file_and_folder_of_the_package() -> None:
+    page = (DOCS / "architecture.md").read_text("utf-8")
+    package = DOCS.parent / "src" / "concertino"
+    found = {path.name for path in package.iterdir() if path.suffix == ".py" and not path.name.startswith("__")}
+    found |= {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert not {name for name in found if not re.search(rf"(?<![\w/]){re.escape(name)}", page)}
 
 
 def test_ci_runs_the_test_command_of_the_readme_word_for_word() -> None:
