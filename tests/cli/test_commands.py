@@ -12,7 +12,7 @@ import pytest
 
 from concertino import __version__, errors
 from concertino.cli import output
-from concertino.cli.verbs import VERBS
+from concertino.cli.verbs import VERBS, load
 from concertino.errors import ConcertinoError
 from tests.cli.conftest import Command
 
@@ -30,6 +30,12 @@ def test_the_help_of_every_verb_says_what_it_does_and_gives_an_example(concertin
     assert done.returncode == 0 and done.stderr == ""
     examples = done.stdout.partition("Examples:\n")[2]
     assert re.search(rf"^    ?.*concertino {verb}", examples, re.MULTILINE), done.stdout
+
+
+def test_every_command_below_a_verb_gives_an_example_too() -> None:
+    for verb in VERBS:
+        for name, command in getattr(load(verb), "commands", {}).items():
+            assert re.search(rf"Examples?:\n +.*concertino {verb} {name}\b", command.help or ""), f"{verb} {name}"
 
 
 def test_the_help_lists_every_verb_and_every_exit_status(concertino: Command) -> None:

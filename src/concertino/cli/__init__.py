@@ -40,7 +40,9 @@ def _print_version(wanted: bool) -> None:
 def concertino(
     config: Annotated[
         str | None,
-        typer.Option("--config", "-c", metavar="PATH", help="Configuration; default: ./concertino.yaml if it exists."),
+        typer.Option(
+            "--config", "-c", metavar="PATH", help="Configuration; default: $CONCERTINO_CONFIG, else ./concertino.yaml."
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")

@@ -2,7 +2,6 @@
 
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -10,16 +9,16 @@ import typer
 
 from concertino import config
 from concertino.audit.read import AuditReader, ChainState, Entry
+from concertino.cli.session import ConfigOption
 from concertino.errors import NotFound
 
 app = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (default: ./concertino.yaml).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 _COLUMNS = ("time", "id", "tenant", "model", "specialist", "tier", "outcome", "tokens", "seconds")
 
 
-def _reader(path: Path | None) -> AuditReader:
+def _reader(path: str | None) -> AuditReader:
     return AuditReader(config.load(path).audit_path)
 
 
@@ -28,9 +27,15 @@ def tail(
     n: Annotated[int, typer.Option("-n", min=1, help="How many requests.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as requests come in.")] = False,
     as_json: Json = False,
-    config_path: Config = None,
+    config_path: ConfigOption = None,
 ) -> None:
-    """The last requests, oldest first. One that was begun and never ended is `unfinished`."""
+    """The last requests, oldest first. One that was begun and never ended is `unfinished`.
+
+    \b
+    Examples:
+      concertino audit tail -n 5
+      concertino audit tail --follow --json | jq .outcome
+    """
     reader = _reader(config_path)
     try:
         entries = reader.tail(n)
@@ -48,9 +53,16 @@ def tail(
 
 @app.command()
 def show(
-    request_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False, config_path: Config = None
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="The id in `x-request-id`, or how it begins.")],
+    as_json: Json = False,
+    config_path: ConfigOption = None,
 ) -> None:
-    """Both records of one request, by its id or the beginning of it."""
+    """Both records of one request, by its id or the beginning of it.
+
+    \b
+    Example:
+      concertino audit show chatcmpl-7dbe
+    """
     entry = _reader(config_path).show(request_id)
     if as_json:
         typer.echo(msgspec.json.encode(entry))
@@ -64,8 +76,13 @@ def show(
 
 
 @app.command()
-def verify(as_json: Json = False, config_path: Config = None) -> None:
-    """Recompute the hash chain. Exit code 1 and the first bad record when it is broken."""
+def verify(as_json: Json = False, config_path: ConfigOption = None) -> None:
+    """Recompute the hash chain. Exit code 1 and the first bad record when it is broken.
+
+    \b
+    Example:
+      concertino audit verify
+    """
     result = _reader(config_path).verify()
     if as_json:
         typer.echo(msgspec.json.encode(result))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    recipe: Annotated[Path, typer.Argument(help="The recipe.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")],
     dataset: Annotated[
         Path | None, typer.Option("--dataset", help="Folder that `concertino curate` wrote; default: datasets/NAME.")
     ] = None,

@@ -2,7 +2,6 @@
 else is for people."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -10,6 +9,7 @@ import typer
 
 from concertino import config
 from concertino.cli import budgets
+from concertino.cli.session import ConfigOption
 from concertino.errors import NotFound
 from concertino.storage.budgets import BudgetStore, Holder, HolderKind
 from concertino.storage.database import open_database
@@ -17,7 +17,6 @@ from concertino.storage.keys import ApiKey, KeyStore, new_key
 
 app = typer.Typer(help="Make, list and revoke API keys, and set budgets.", no_args_is_help=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (default: ./concertino.yaml).")]
 AmountDay = Annotated[
     float | None, typer.Option("--amount-per-day", min=0, help="Budget a day (UTC), in the unit of the cards' prices.")
 ]
@@ -28,7 +27,7 @@ TokensDay = Annotated[
 TokensMonth = Annotated[int | None, typer.Option("--tokens-per-month", min=0, help="Budget a month, in tokens.")]
 
 
-def _store(path: Path | None) -> KeyStore:
+def _store(path: str | None) -> KeyStore:
     return KeyStore(open_database(config.load(path).state_url))
 
 
@@ -44,11 +43,16 @@ def create(
     tokens_day: TokensDay = None,
     tokens_month: TokensMonth = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the secret in it.")] = False,
-    config_path: Config = None,
+    config_path: ConfigOption = None,
 ) -> None:
     """Make a key. Its secret is printed on stdout now and never again.
 
     With a budget it may spend no more than that a day or a month; `concertino keys budget` changes it later.
+
+    \b
+    Examples:
+      concertino keys create --name ci --tenant research
+      concertino keys create --tokens-per-day 200000 > key.txt
     """
     wanted = budgets.Wanted(amount_day, amount_month, tokens_day, tokens_month)
     if print_config:
@@ -72,9 +76,16 @@ def create(
 
 @app.command("list")
 def list_keys(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, config_path: Config = None
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config_path: ConfigOption = None,
 ) -> None:
-    """The stored keys, revoked ones too. Keys of concertino.yaml are not listed."""
+    """The stored keys, revoked ones too. Keys of concertino.yaml are not listed.
+
+    \b
+    Examples:
+      concertino keys list
+      concertino keys list --json | jq -r .id
+    """
     keys = _store(config_path).list()
     if as_json:
         for key in keys:
@@ -91,11 +102,16 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `concertino keys list` shows it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the key as one JSON object.")] = False,
-    config_path: Config = None,
+    config_path: ConfigOption = None,
 ) -> None:
-    """Refuse a key from now on, within a second on every worker."""
+    """Refuse a key from now on, within a second on every worker.
+
+    \b
+    Example:
+      concertino keys revoke key_1f2e3d4c5b6a
+    """
     key = _store(config_path).revoke(key_id)
     if as_json:
         typer.echo(msgspec.json.encode(_public(key)))
@@ -114,7 +130,7 @@ def budget(
     tokens_month: TokensMonth = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take its budgets away first; alone: it has none.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    config_path: Config = None,
+    config_path: ConfigOption = None,
 ) -> None:
     """Set the budget of a key or a tenant, or show it. What is not named stays as it is.
 
@@ -144,9 +160,15 @@ def budget(
 
 @app.command()
 def usage(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, config_path: Config = None
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config_path: ConfigOption = None,
 ) -> None:
-    """What is spent of every budget in its present period, and what requests in flight have reserved."""
+    """What is spent of every budget in its present period, and what requests in flight have reserved.
+
+    \b
+    Example:
+      concertino keys usage
+    """
     budgets.show(BudgetStore(open_database(config.load(config_path).state_url)).standings(), as_json)
 
 

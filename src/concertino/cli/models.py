@@ -8,20 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 from concertino import config
+from concertino.cli.session import ConfigOption, JsonOption
 from concertino.errors import ModelCorrupt
 from concertino.models import Store, load_catalogue
 from concertino.models.inventory import Row, inventory
 from concertino.models.sources import size
 from concertino.registry import overlay
 
-Config = Annotated[str | None, typer.Option("--config", "-c", help="Configuration file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 app = typer.Typer(help="Base models: what there is, what is here, what it takes.", no_args_is_help=False)
 
 
 @app.callback(invoke_without_command=True)
-def models(context: typer.Context, config_path: Config = None, as_json: Json = False) -> None:
+def models(context: typer.Context, config_path: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the models of the catalogue and the store."""
     if context.invoked_subcommand is not None:
         return
@@ -40,20 +38,35 @@ def models(context: typer.Context, config_path: Config = None, as_json: Json = F
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="Model.")], config_path: Config = None, as_json: Json = False
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="As `concertino models` names it.")],
+    config_path: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Delete a model from the store. Refused while a process serves or pulls it."""
+    """Delete a model from the store. Refused while a process serves or pulls it.
+
+    \b
+    Example:
+      concertino models remove smollm2-135m-instruct
+    """
     freed = Store(config.load(config_path).home_path).remove(name)
     typer.echo(msgspec.json.encode({"removed": name, "freed": freed}) if as_json else f"{name}: {size(freed)} freed")
 
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; none means all that are here.")] = None,
-    config_path: Config = None,
-    as_json: Json = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models; none means all that are here.")
+    ] = None,
+    config_path: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Read every byte and compare it with its SHA-256. A damaged file is set aside."""
+    """Read every byte and compare it with its SHA-256. A damaged file is set aside.
+
+    \b
+    Examples:
+      concertino models verify
+      concertino models verify all-MiniLM-L6-v2
+    """
     store = Store(config.load(config_path).home_path)
     found: dict[str, str] = {}
     for name in names or [manifest.name for manifest in store.list()]:

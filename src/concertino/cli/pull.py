@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from concertino import config
+from concertino.cli.session import ConfigOption, JsonOption
 from concertino.models import Entry, Store, load_catalogue
 from concertino.models.inventory import needed
 from concertino.models.pull import Pulled, Puller
@@ -43,10 +44,12 @@ def pull_shown(store: Store, entries: Sequence[Entry]) -> list[Pulled]:
 
 
 def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; none means all that the team needs.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models; none means all that the team needs.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Pull every model of the catalogue.")] = False,
-    config_path: Annotated[str | None, typer.Option("--config", "-c", help="Configuration file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    config_path: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch base models into the store and verify them. Interrupted, it goes on where it stopped."""
     settings = config.load(config_path)

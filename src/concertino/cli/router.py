@@ -41,7 +41,16 @@ def train(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tune the encoder on the data folder, quantise it, and calibrate it."""
+    """Tune the encoder on the data folder, quantise it, and calibrate it: a head for the five built-in domains.
+
+    Takes an hour or more. The folder that is written goes into router.options.weights. For domains of your own use
+    `concertino router fit`, which takes minutes.
+
+    \b
+    Examples:
+      concertino router train --data-dir data --out my-weights
+      concertino router train --data-dir data --examples judged.jsonl --members 1
+    """
     from concertino.training.routing.examples import Fields, read_examples
     from concertino.training.routing.train import train as run
     from concertino.training.routing.tune import Recipe
@@ -66,7 +75,14 @@ def train_descriptions(
     teams: Annotated[int, typer.Option("--teams", help="Teams to invent.")] = 120,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the tier that finds specialists by their descriptions, and measure it by leaving out domains."""
+    """Fit the tier that finds specialists by their descriptions, and measure it by leaving out domains.
+
+    The folder that is written goes into router.descriptions.
+
+    \b
+    Example:
+      concertino router train-descriptions --data-dir data --out my-descriptions
+    """
     from concertino.training.routing.descriptions import DescriptionRecipe
     from concertino.training.routing.left_out import train_descriptions as run
 
@@ -91,7 +107,11 @@ def train_neighbours(
 ) -> None:
     """Give a router's weights the training texts that are asked where its head is unsure, and say what they add.
 
-    `concertino router train` does so too, at its end.
+    `concertino router train` does so too, at its end. The folder that is written goes into router.options.weights.
+
+    \b
+    Example:
+      concertino router train-neighbours --data-dir data --weights my-weights --out my-weights
     """
     from concertino.training.routing.neighbours import NeighbourRecipe
     from concertino.training.routing.train import train_neighbours as run
@@ -154,6 +174,11 @@ def evaluate(
 
     With --examples, measure a router on labelled rows of your own, for which no data folder is needed; what
     `concertino router fit` wrote is measured so.
+
+    \b
+    Examples:
+      concertino router evaluate --data-dir data --questions ours.jsonl
+      concertino router evaluate --examples later.jsonl --weights my-router --plot reliability.png
     """
     if examples is not None:
         from concertino.training.routing.examples import Fields

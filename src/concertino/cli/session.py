@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     str | None,
-    typer.Option("--config", "-c", metavar="PATH", help="Configuration; default: ./concertino.yaml if it exists."),
+    typer.Option(
+        "--config", "-c", metavar="PATH", help="Configuration; default: $CONCERTINO_CONFIG, else ./concertino.yaml."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 GatewayOption = Annotated[bool, typer.Option("--no-gateway", help="Answer in this process even if a gateway runs.")]
