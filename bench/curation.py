@@ -37,7 +37,7 @@ _RUN = """\
 import sys, time
 from pathlib import Path
 from concertino.datasets.curate import curate
-from concertino.recipe import load_recipe
+from concertino.recipe_file import load_recipe
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

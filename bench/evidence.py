@@ -137,7 +137,8 @@ def again(data_dir: Path, found: dict[str, dict[str, Any]]) -> int:
     from concertino.datasets.curate import curate
     from concertino.datasets.folder import Part, open_dataset
     from concertino.evaluation.metrics import macro_f1
-    from concertino.recipe import Metric, load_recipe
+    from concertino.recipe import Metric
+    from concertino.recipe_file import load_recipe
 
     different = 0
     with Team.default() as team, tempfile.TemporaryDirectory() as folder:

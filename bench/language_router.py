@@ -29,7 +29,7 @@ from concertino.config import SkillCard, SpecialistCard, home_folder, load
 from concertino.models.store import Store
 from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.second_look import Member, SecondLook
-from concertino.recipe import load_recipe
+from concertino.recipe_file import load_recipe
 from concertino.router.language import LETTERS
 from concertino.router.linear import LinearRouter
 from concertino.specialists.pool import Specialist, Target

@@ -31,7 +31,8 @@ from concertino.cli.curate import curated
 from concertino.datasets.folder import Part, open_dataset
 from concertino.default_models import SENTENCE_ENCODER
 from concertino.models.store import Store
-from concertino.recipe import Engine, Recipe, load_recipe
+from concertino.recipe import Engine, Recipe
+from concertino.recipe_file import load_recipe
 from concertino.training.encoder_loop import Example, value_of
 from concertino.training.encoder_model import EncoderModel
 from concertino.training.precision import in_bf16

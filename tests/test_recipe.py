@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from concertino.errors import RecipeInvalid
-from concertino.recipe import Metric, Recipe, load_recipe
+from concertino.recipe import Metric, Recipe
+from concertino.recipe_file import load_recipe
 from concertino.registry.version import read_version
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from concertino.errors import RecipeInvalid
-from concertino.recipe import Recipe, load_recipe
+from concertino.recipe import Recipe
+from concertino.recipe_file import load_recipe
 
 
 def load(folder: Path, **changed: Any) -> Recipe:

@@ -9,7 +9,8 @@ import yaml
 from concertino.datasets.fields import take
 from concertino.datasets.prepare import Preparer, RawRow
 from concertino.errors import RecipeInvalid
-from concertino.recipe import Source, load_recipe
+from concertino.recipe import Source
+from concertino.recipe_file import load_recipe
 from concertino.template import FieldsProblem, fill, names, problem_with, text_of
 from tests.datasets.making import recipe
 

@@ -7,16 +7,13 @@ the top of the file says what the skill is. Unknown keys are refused, with the n
 import re
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from concertino.config import SkillCard, explain
+from concertino.config import SkillCard
 from concertino.default_models import GENERALIST, SENTENCE_ENCODER
-from concertino.errors import RecipeInvalid
 from concertino.recipe_digest import digest_of
-from concertino.recipe_yaml import quoting_hint, read_yaml
 from concertino.template import TEXT
 
 SKILL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,63}")
@@ -355,17 +352,3 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             template=self.template,
             calculate=self.calculate,
         )
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe. Raises RecipeInvalid, naming the file, the key and what to do."""
-    from concertino.recipe_check import check  # which knows what a recipe is
-
-    raw = read_yaml(path)
-    try:
-        recipe = msgspec.convert(raw, Recipe)
-    except msgspec.ValidationError as error:
-        sentence, where = explain(str(error), Recipe, "docs/factory.md")
-        raise RecipeInvalid(f"{path}: {sentence}{quoting_hint(str(error))}", param=where) from error
-    check(recipe, path)
-    return recipe

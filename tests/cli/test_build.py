@@ -20,7 +20,8 @@ from concertino.models import Manifest, Store
 from concertino.models.catalogue import USER_CATALOGUE
 from concertino.models.file_hash import file_sha256
 from concertino.models.store import StoredFile
-from concertino.recipe import Metric, load_recipe
+from concertino.recipe import Metric
+from concertino.recipe_file import load_recipe
 from concertino.registry import Registry
 from concertino.registry.gate import Check
 from tests.datasets.making import write

@@ -11,7 +11,8 @@ import pytest
 
 from concertino.cli import run
 from concertino.datasets.survey import is_prose
-from concertino.recipe import Engine, Metric, PersonalData, Recipe, load_recipe
+from concertino.recipe import Engine, Metric, PersonalData, Recipe
+from concertino.recipe_file import load_recipe
 from tests.datasets.making import rows, sentences, write
 
 

@@ -15,7 +15,7 @@ from concertino.cli.promotion import incumbent
 from concertino.config import load
 from concertino.datasets.folder import Row
 from concertino.models.adapters import AdapterManifest
-from concertino.recipe import load_recipe
+from concertino.recipe_file import load_recipe
 from concertino.registry import Registry, Served, read_version, serving
 from tests.cli.conftest import ROOT, Command
 from tests.registry.runs import LABELS, NAME, Finished

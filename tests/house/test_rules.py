@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "src" / "concertino"
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {
-    "plugins", "config", "config_check", "settings", "recipe", "recipe_check", "recipe_digest", "recipe_yaml",
+    "plugins", "config", "config_check", "settings", "recipe", "recipe_check", "recipe_digest", "recipe_file",
     "default_models", "limits", "whole_file", "template", "related", "calculation", "confidence", "errors", "types",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from concertino.datasets.folder import write_manifest as write_dataset
 from concertino.models.adapters import MANIFEST, AdapterManifest, write_manifest
 from concertino.models.catalogue import load_catalogue
 from concertino.models.file_hash import file_sha256
-from concertino.recipe import load_recipe
+from concertino.recipe_file import load_recipe
 
 NAME = "legal/clause-type"
 LABELS = ("audit rights", "liability")

@@ -93,7 +93,7 @@ def build(
       concertino build recipe.yaml
       concertino build recipes/finance/sentiment.yaml --data-dir data --no-promote
     """
-    from concertino.recipe import load_recipe
+    from concertino.recipe_file import load_recipe
 
     loaded = load_recipe(recipe)
     folder = out or Path("build") / loaded.specialist / loaded.skill

@@ -55,7 +55,7 @@ def curate(
       concertino curate recipe.yaml --out /tmp/try --force
     """
     from concertino.datasets.tally import read_counts
-    from concertino.recipe import load_recipe
+    from concertino.recipe_file import load_recipe
 
     loaded = load_recipe(recipe)
     folder = out or Path("datasets") / loaded.specialist / loaded.skill

@@ -63,7 +63,7 @@ def evaluate(
     """
     from concertino.cli.places import dataset_and_run
     from concertino.models import Store
-    from concertino.recipe import load_recipe
+    from concertino.recipe_file import load_recipe
 
     loaded = load_recipe(recipe)
     settings = config.load(config_path)

@@ -139,7 +139,7 @@ def _cut(path: Path) -> str:
 def _write(out: Path, proposal: "Proposal", yes: bool, as_json: bool) -> None:
     """Write the recipe, once it has been read as a recipe. Asks before it replaces one."""
     from concertino.errors import RecipeInvalid
-    from concertino.recipe import load_recipe
+    from concertino.recipe_file import load_recipe
 
     if out.exists() and not yes:
         if as_json or not sys.stdin.isatty():

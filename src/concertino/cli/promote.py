@@ -55,7 +55,7 @@ def promote(
     """
     from concertino.cli.places import dataset_and_run
     from concertino.cli.promotion import gather
-    from concertino.recipe import load_recipe
+    from concertino.recipe_file import load_recipe
     from concertino.registry import Registry
     from concertino.registry.gate import insist, judge
 

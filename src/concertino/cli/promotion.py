@@ -20,7 +20,8 @@ from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.models.catalogue import load_catalogue
 from concertino.models.file_hash import file_sha256
-from concertino.recipe import Metric, Recipe, load_recipe
+from concertino.recipe import Metric, Recipe
+from concertino.recipe_file import load_recipe
 from concertino.registry import Served, serving
 from concertino.registry.candidate import (
     PREDICTIONS,

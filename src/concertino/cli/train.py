@@ -37,7 +37,7 @@ def train(
 
     from concertino.datasets.folder import open_dataset
     from concertino.models import Store
-    from concertino.recipe import load_recipe
+    from concertino.recipe_file import load_recipe
     from concertino.training.train import train as run
 
     if threads < 0:

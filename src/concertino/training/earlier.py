@@ -9,7 +9,8 @@ from concertino.backends.encoder.session import WEIGHTS
 from concertino.datasets.folder import Dataset
 from concertino.errors import RegistryCorrupt, TrainingRefused
 from concertino.models.adapters import read_adapter
-from concertino.recipe import Recipe, load_recipe
+from concertino.recipe import Recipe
+from concertino.recipe_file import load_recipe
 from concertino.registry.version import ADAPTER, read_version
 
 _RECIPE = "recipe.yaml"

@@ -14,7 +14,8 @@ from concertino.evaluation.tasks.program import ProgramTask, barriers_line, left
 from concertino.evaluation.tasks.text import TextTask
 from concertino.programs.outcome import Barrier, Outcome
 from concertino.programs.sandbox import Verdict, run_tests
-from concertino.recipe import Metric, load_recipe
+from concertino.recipe import Metric
+from concertino.recipe_file import load_recipe
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "code" / "python.yaml"
 TESTS = "from program import f\nassert f(2) == 4\n"

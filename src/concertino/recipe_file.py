@@ -1,11 +1,30 @@
-"""A recipe's file -> plain values. YAML as it is, but for keys that stand twice, of which it would drop the first."""
+"""A recipe's file -> a Recipe that can be followed.
+
+YAML is read as it is, but for keys that stand twice, of which it would drop the first.
+"""
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
+from concertino.config import explain
 from concertino.errors import RecipeInvalid
+from concertino.recipe import Recipe
+from concertino.recipe_check import check
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe. Raises RecipeInvalid, naming the file, the key and what to do."""
+    raw = _read_yaml(path)
+    try:
+        recipe = msgspec.convert(raw, Recipe)
+    except msgspec.ValidationError as error:
+        sentence, where = explain(str(error), Recipe, "docs/factory.md")
+        raise RecipeInvalid(f"{path}: {sentence}{_quoting_hint(str(error))}", param=where) from error
+    check(recipe, path)
+    return recipe
 
 
 class _Twice(Exception):
@@ -26,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def read_yaml(path: Path) -> Any:
+def _read_yaml(path: Path) -> Any:
     """Raises RecipeInvalid for what cannot be read, with the place and what to do."""
     try:
         return yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader
@@ -40,7 +59,7 @@ def read_yaml(path: Path) -> Any:
         raise RecipeInvalid(f"{path} is nested too deeply to be a recipe. Look for brackets that stay open.") from error
 
 
-def quoting_hint(message: str) -> str:
+def _quoting_hint(message: str) -> str:
     """What to do where a value that should be text is none, by msgspec's sentence; empty for other faults."""
     if "Expected `str`, got `" not in message or any(f"got `{kind}`" in message for kind in ("array", "object")):
         return ""

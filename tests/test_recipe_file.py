@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from concertino.errors import RecipeInvalid
-from concertino.recipe import Recipe, load_recipe
+from concertino.recipe import Recipe
+from concertino.recipe_file import load_recipe
 
 HEAD = "name: team/skill\ndescription: d\ninstruction: i\n"
 DATA = "data:\n  sources:\n    - path: a.jsonl\n"
