@@ -46,7 +46,7 @@ def asked(text: str = "?", model: str = SKILL) -> Request:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(6000):
         if condition():
             return
         await asyncio.sleep(0.01)
@@ -118,7 +118,6 @@ async def test_a_damaged_version_is_refused_and_the_old_one_keeps_serving(
     assert service.pool is pool
     assert (await service.answer(asked())).text == "a"
     promote(registry, "c")
-    await asyncio.sleep(5 * INTERVAL_S)
     await served(service, "c")
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from concertino import config
 from concertino.cli import output
-from concertino.cli.session import JsonOption
+from concertino.cli.session import JsonOption, RecipeDataOption
 from concertino.config import Settings
 from concertino.default_models import SENTENCE_ENCODER
 
@@ -57,14 +57,7 @@ class Outcome(Struct, frozen=True):
 
 def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe; `concertino new` writes one.")],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            envvar="CONCERTINO_DATA_DIR",
-            help="Folder that the recipe's paths are relative to; default: the recipe's own.",
-        ),
-    ] = None,
+    data_dir: RecipeDataOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of dataset and run; default: build/SPECIALIST/SKILL.")
     ] = None,

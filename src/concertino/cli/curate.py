@@ -11,6 +11,7 @@ import typer
 
 from concertino import config
 from concertino.cli import output
+from concertino.cli.session import RecipeDataOption
 from concertino.default_models import SENTENCE_ENCODER
 
 if TYPE_CHECKING:
@@ -27,14 +28,7 @@ _CHARACTERS = 600
 
 def curate(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe of the skill, in YAML.")],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            envvar="CONCERTINO_DATA_DIR",
-            help="Folder that the recipe's paths are relative to; default: the recipe's own.",
-        ),
-    ] = None,
+    data_dir: RecipeDataOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The dataset's folder; default: datasets/SPECIALIST/SKILL.")
     ] = None,

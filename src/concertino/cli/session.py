@@ -34,6 +34,14 @@ KeyOption = Annotated[
         "--api-key", envvar="CONCERTINO_API_KEY", metavar="KEY", help="API key for the gateway.", show_envvar=True
     ),
 ]
+RecipeDataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="CONCERTINO_DATA_DIR",
+        help="Folder that the recipe's paths are relative to; default: the recipe's own.",
+    ),
+]
 TextArgument = Annotated[str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin.")]
 
 
