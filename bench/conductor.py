@@ -382,7 +382,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = ("answers", "report", "recognise", "plans")
     parser.add_argument("what", nargs="?", choices=kinds, default="answers", help="default: answers")
-    parser.add_argument("--data-dir", default=os.environ.get("CONCERTINO_DATA_DIR"))
+    parser.add_argument(
+        "--data-dir",
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
     parser.add_argument("--rows", type=int, default=2000, help="single questions, for recognise")
     parser.add_argument("--requests", type=int, default=40, help="compound requests that are assembled")
     parser.add_argument("--composed", action="store_true", help="let the generalist compose the team's answers")

@@ -1,6 +1,6 @@
 """Turns of conversations that go where they should, beside simpler ways of reading a conversation.
 
-    python bench/conversations.py report [--split test] [--price 0.0] [--json FILE] [--wrong]
+    python bench/conversations.py report [--split test] [--price 0.0] [--out FILE] [--wrong]
     python bench/conversations.py fit [--folds 5]
 
 `bench/conversations.jsonl` holds 199 conversations written by hand, half `dev` and half `test`, each turn of the user's
@@ -225,12 +225,14 @@ def fit(folds: int, price: float, weights_of: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("report", "fit"))
-    parser.add_argument("--split", choices=("dev", "test"), default="test")
-    parser.add_argument("--price", type=float, default=0.0)
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("what", choices=("report", "fit"), help="measure the ways of reading, or fit the weights")
+    parser.add_argument(
+        "--split", choices=("dev", "test"), default="test", help="which half of the conversations is reported"
+    )
+    parser.add_argument("--price", type=float, default=0.0, help="router.hand_over_price of the report")
+    parser.add_argument("--folds", type=int, default=5, help="folds of the cross-validation of fit")
     parser.add_argument("--weights", type=Path, help="fit: a head's folder; default: the shipped one")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     parser.add_argument("--wrong", action="store_true", help="print the wrong turns on stderr")
     given = parser.parse_args()
     if given.what == "fit":
@@ -241,8 +243,8 @@ def main() -> None:
         return
     result = report(given.split, given.price, given.wrong)
     print_report(result)
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _texts(words: list[str], fewest: int, most: int, seed: int) -> Iterator[str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows that are made and curated")
     parser.add_argument("--words", type=int, nargs=2, default=(6, 18), metavar=("FEWEST", "MOST"), help="of a row")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

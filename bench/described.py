@@ -110,7 +110,11 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", default=os.environ.get("CONCERTINO_DATA_DIR"))
+    parser.add_argument(
+        "--data-dir",
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
     parser.add_argument("--part", choices=("test", "calibration"), default="test", help="of the router's own rows")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     arguments = parser.parse_args()

@@ -88,8 +88,8 @@ def rates(data: Path, part: str, names: tuple[str, ...], field: str = "text") ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--part", choices=("dev", "test", "all"), default="test")
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder with the public sets")
+    parser.add_argument("--part", choices=("dev", "test", "all"), default="test", help="which half of the rows")
     arguments = parser.parse_args()
     identifiers(arguments.data_dir, arguments.part)
     print("Harmless questions (every hit is false):\n")

@@ -277,12 +277,17 @@ def answers(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("retrieval", "scope", "answers"))
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
+    parser.add_argument("what", choices=("retrieval", "scope", "answers"), help="which of the three is measured")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
     parser.add_argument("--share", type=float, default=1.0, help="share of the diseases that no lay question needs")
     parser.add_argument("--titled-only", action="store_true", help="leave the index without questions out")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--questions", type=int, default=20)
+    parser.add_argument("--config", type=Path, help="the team that answers; default: the built-in one")
+    parser.add_argument("--questions", type=int, default=20, help="lay questions, for answers")
     arguments = parser.parse_args()
     arguments.data_dir = Path(arguments.data_dir or ".")
     {"retrieval": retrieval, "scope": scope, "answers": answers}[arguments.what](arguments)

@@ -185,10 +185,17 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
-    parser.add_argument("--adapter", type=Path, default=SHIPPED)
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
+    parser.add_argument(
+        "--adapter", type=Path, default=SHIPPED, help="adapter of the router; default: the one of the package"
+    )
     parser.add_argument("--rows", type=int, default=150, help="Rows asked about in each part.")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="write the figures here as JSON too")
     args = parser.parse_args()
     if args.data_dir is None:
         parser.error("give --data-dir or set CONCERTINO_DATA_DIR")

@@ -75,11 +75,16 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
-    parser.add_argument("--specialist", default="legal")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
+    parser.add_argument("--specialist", default="legal", help="whose label skills")
     parser.add_argument("--epochs", type=float, default=0, help="0 means each recipe's")
     parser.add_argument("--threads", type=int, default=0, help="0 means the cores that this process may use")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the draws and the adapters")
     arguments = parser.parse_args()
     if arguments.data_dir is None:
         parser.error("give --data-dir or set CONCERTINO_DATA_DIR")

@@ -19,8 +19,12 @@ from concertino.programs.sandbox import run_tests
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data-dir", default=os.environ.get("CONCERTINO_DATA_DIR"), required=False)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data-dir",
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
     parser.add_argument("--every", type=int, default=1, help="take every n-th problem")
     arguments = parser.parse_args()
     if not arguments.data_dir:

@@ -19,7 +19,7 @@ QUESTIONS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--runs", type=int, default=500, help="decisions that are timed")
     runs = parser.parse_args().runs
     with Team.default() as team:
         for question in QUESTIONS * 10:

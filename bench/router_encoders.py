@@ -365,9 +365,14 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
-    parser.add_argument("--base-model", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("router-encoders"))
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
+    parser.add_argument("--base-model", type=Path, required=True, help="Hugging Face folder of all-MiniLM-L6-v2")
+    parser.add_argument("--out", type=Path, default=Path("router-encoders"), help="folder for what is made")
     parser.add_argument("--exam", type=int, default=1200, help="how many exam questions, drawn with a seed")
     parser.add_argument("--per-class", type=int, default=900, help="texts a domain that the frozen heads are fitted on")
     parser.add_argument("--probe", choices=CONTENDERS, help=argparse.SUPPRESS)

@@ -218,7 +218,12 @@ def tier_lines(parts: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--exam", type=int, default=1200, help="how many exam questions, drawn with a seed")

@@ -145,9 +145,9 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--out", default="")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="how often each question is asked")
+    parser.add_argument("--out", default="", help="write the figures here as JSON too")
     arguments = parser.parse_args()
     result = measure(arguments.runs)
     print(json.dumps(result, indent=1))

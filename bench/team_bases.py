@@ -127,14 +127,20 @@ async def measure(model: str, path: Path, tasks: dict[str, list[dict[str, Any]]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data-dir", default=os.environ.get("CONCERTINO_DATA_DIR"), required=False)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--models", default="smollm2-135m-instruct,qwen2.5-coder-0.5b-instruct,qwen2.5-coder-1.5b-instruct"
+        "--data-dir",
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
     )
-    parser.add_argument("--rows", type=int, default=100)
-    parser.add_argument("--problems", type=int, default=60)
-    parser.add_argument("--out", default="")
+    parser.add_argument(
+        "--models",
+        default="smollm2-135m-instruct,qwen2.5-coder-0.5b-instruct,qwen2.5-coder-1.5b-instruct",
+        help="models of the catalogue, with commas between",
+    )
+    parser.add_argument("--rows", type=int, default=100, help="exam questions a domain")
+    parser.add_argument("--problems", type=int, default=60, help="programming problems")
+    parser.add_argument("--out", default="", help="write the figures here as JSON too")
     arguments = parser.parse_args()
     if not arguments.data_dir:
         parser.error("give --data-dir or set CONCERTINO_DATA_DIR")

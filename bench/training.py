@@ -78,13 +78,18 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONCERTINO_DATA_DIR"))
-    parser.add_argument("--set", choices=sorted(SETS), default="nl2bash")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("CONCERTINO_DATA_DIR"),
+        help="folder with the public sets; default: $CONCERTINO_DATA_DIR",
+    )
+    parser.add_argument("--set", choices=sorted(SETS), default="nl2bash", help="rows of which public set")
     parser.add_argument("--base", default=BASE, help="model of the store")
     parser.add_argument("--against", choices=("plain", "qlora"), default="plain", help="the other loop")
-    parser.add_argument("--rows", type=int, default=192)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=192, help="rows that are trained on")
+    parser.add_argument("--batch", type=int, default=16, help="rows of a step")
+    parser.add_argument("--rank", type=int, default=16, help="rank of the adapter")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both loops")
     parser.add_argument("--steps", type=int, default=0, help="0 means one epoch")
     parser.add_argument("--threads", type=int, default=0, help="0 means the cores that this process may use")

@@ -45,7 +45,7 @@ def right(router: LinearRouter, rows: Sequence[Row], probabilities: np.ndarray) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     arguments = parser.parse_args()
     router, rows = LinearRouter(), read_questions(_HERE / "routing_questions.jsonl")
     lines = (_HERE / "prompt_templates.jsonl").read_bytes().splitlines()

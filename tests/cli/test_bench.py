@@ -1,5 +1,6 @@
 """`concertino bench`: every benchmark by its name, from a checkout and from a wheel."""
 
+import ast
 import importlib
 import json
 import subprocess
@@ -29,6 +30,15 @@ def test_its_help_is_the_programs_own_under_the_name_of_the_verb(concertino: Com
     done = concertino("bench", name, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: concertino bench {name} ")
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_its_help_says_what_each_option_is_and_how_it_is_called(program: Path) -> None:
+    tree = ast.parse(program.read_text("utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    for call in (call for call in calls if ast.unparse(call.func) == "parser.add_argument"):
+        assert any(keyword.arg == "help" for keyword in call.keywords), ast.unparse(call)
+    assert f"python bench/{program.name}" in (ast.get_docstring(tree) or "")
 
 
 def test_options_reach_the_program_and_its_usage_errors_come_back(concertino: Command) -> None:

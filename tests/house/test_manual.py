@@ -57,7 +57,7 @@ def test_commands_on_a_page_exist_with_their_options(page: Path) -> None:
         command, known = load(verb), {"--help", "-h", "--config", "-c"}
         if verb == "bench":
             programs = {path.stem for path in (DOCS.parent / "bench").glob("*.py")}
-            assert not words or words[0] in programs | {"NAME"}, f"{page.name}: concertino {written}"
+            assert not words or words[0].replace("-", "_") in programs | {"NAME"}, f"{page.name}: concertino {written}"
             continue
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
