@@ -36,6 +36,18 @@ def test_ask_stream_and_run_without_a_server(team: Team) -> None:
     assert team.run("legal/overruling", []) == []
 
 
+def test_the_example_of_the_manual_runs_and_shows_what_it_says(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
+    exec(example.replace("Team.default()", f"Team.from_config({str(config_file)!r})"), {})
+    said = capsys.readouterr().out
+    assert said.startswith("Decision(specialist='legal'")
+    assert "specialist='legal'" in said.split("\nPlan(")[1] and "specialist='code'" in said.split("\nPlan(")[1]
+    assert "Explain git rebase." in said and said.rstrip().endswith("False")
+
+
 def test_a_skill_runs_on_rows_of_fields_too(tmp_path: Path) -> None:
     raw = echo_team(home=str(tmp_path))
     raw["specialists"][2]["skills"][0]["template"] = "{text} {contexts}"
