@@ -18,20 +18,26 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the endpoint listens and what it accepts."""
 
     host: str = "127.0.0.1"
+    """Address to listen on. On any that other machines reach every request needs an API key."""
     port: int = 8420
+    """0 takes a free one."""
     require_key: bool = False
     """True asks every caller for an API key on loopback too: behind a reverse proxy every caller looks local."""
     body_limit_bytes: int = 4 * 1024 * 1024
+    """A larger body is refused with 413."""
     max_in_flight: int = 64
     """Requests being answered at once; one more is told 429 with Retry-After."""
     request_timeout_s: float = 300.0
+    """Seconds after which a request is stopped."""
 
 
 class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """One backend: `type` is the name of a `concertino.backends` entry point, `options` are that type's own."""
 
     type: str
+    """`llamacpp`, `encoder`, `http`, `echo`, or the name of a plugin."""
     options: dict[str, Any] = field(default_factory=dict)
+    """docs/backends.md lists them by type."""
 
 
 class LanguageTierSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +57,9 @@ class RouterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`type` is the name of a `concertino.routers` entry point, `options` are that type's own."""
 
     type: str = "linear"
+    """`linear`, `knn`, `clusters`, `matrix-factorisation`, or the name of a plugin."""
     options: dict[str, Any] = field(default_factory=dict)
+    """docs/routing.md lists them by type."""
     default: str = "general"
     """The specialist that answers when the router is unsure or nobody serves the domain."""
     conversations: bool = True
@@ -74,6 +82,7 @@ class WorkflowSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What is done with a request to `auto` that asks several specialists for something."""
 
     enabled: bool = True
+    """False: every request goes whole to one specialist."""
     planner: str = "segments"
     """`segments`: the request's own sentences and list items are its parts. `model`: the generalist plans."""
     answer: str = "parts"
@@ -94,6 +103,7 @@ class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
     detectors: tuple[str, ...] = ("identifiers", "health")
     """Names of `concertino.detectors` entry points. One that fails or is late counts as having fired."""
     detector_timeout_s: float = 1.0
+    """Seconds that detectors have for a request."""
     phi_tag: str = "phi"
     """Only specialists with this compliance tag see health data (an identifier plus a health context)."""
     tenants: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -113,24 +123,33 @@ class KeySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """An API key by its hash, as `concertino keys create --print-config` prints it."""
 
     id: str
+    """What audit records, budgets and logs call it."""
     sha256: str
+    """SHA-256 of the secret, in hexadecimal digits."""
     tenant: str = "default"
+    """Whose requests it makes."""
 
 
 class Price(Struct, frozen=True, forbid_unknown_fields=True):
     """Per million tokens, in `currency`. A local model costs what you reckon its machine costs."""
 
     prompt: float = 0.0
+    """For tokens that are read."""
     completion: float = 0.0
+    """For tokens that are written."""
     currency: str = "USD"
+    """One for the whole team: prices are compared as numbers."""
 
 
 class Evaluation(Struct, frozen=True, forbid_unknown_fields=True):
     """The measurement that earned a specialist its place, in a sentence, with the command that repeats it."""
 
     summary: str
+    """What was measured and what came out."""
     command: str = ""
+    """What repeats it."""
     date: str = ""
+    """When."""
 
 
 class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,17 +161,24 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
+    """Callers ask `SPECIALIST/NAME`."""
     description: str
+    """What it does, in a sentence."""
     instruction: str
     """The system message; `{labels}` in it stands for the labels."""
     labels: tuple[str, ...] = ()
+    """The closed set of answers."""
     json_schema: dict[str, Any] | None = None
+    """What the JSON of an answer must keep to."""
     threshold: float | None = None
+    """From 0 to 1; none: no answer is marked abstained for its confidence."""
     scope_threshold: float | None = None
+    """From 0 to 1; none: no answer is marked abstained for its scope."""
     text_temperature: float | None = None
     """Free text only: an answer's confidence is its probability by the model to the power of one over this, which is
     fitted on rows held back. Without it free text has no confidence."""
     max_tokens: int = 256
+    """Tokens of the longest answer."""
     backend: str = ""
     """Runs this skill in place of the specialist's own backend; empty: the specialist's."""
     model: str = ""
@@ -164,6 +190,7 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     version: str = ""
     """Content hash of the promoted version that this card came from; empty for a skill that is only prompted."""
     evaluation: Evaluation | None = None
+    """What it was measured to do."""
     template: str = TEXT
     """What is read of a row of fields, as in a recipe's `data.sources`: a field, or a template such as
     `{text}\\n{contexts}`. `concertino run` fills it."""
@@ -175,8 +202,11 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     """One member of the team."""
 
     name: str
+    """What callers name in `model`."""
     description: str
+    """What it is for, in a sentence or two. A specialist whose domain the router does not know is found by it."""
     backend: str
+    """One of `backends`."""
     model: str
     """A name of the model catalogue for llamacpp, the upstream's model name for http."""
     system: str = ""
@@ -197,15 +227,22 @@ class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):
     """What is done with a question that the router is sure belongs to another specialist, when this one was named:
     `strict` says whose it is and no more, `note` says so and answers, `off` answers."""
     skills: tuple[SkillCard, ...] = ()
+    """What it does with one text each."""
     compliance: tuple[str, ...] = ()
+    """Tags such as `on_prem`, and `phi` for who may see health data (`policy.phi_tag`)."""
     context_tokens: int = 4096
+    """Tokens of the longest conversation and its answer together."""
     temperature: float = 0.2
+    """Where the caller names none."""
     max_tokens: int = 512
+    """Tokens of the longest answer, where the caller names none."""
     price: Price = Price()
+    """What `auto` compares and amounts of budgets count."""
     quality: float | None = None
     """Share of right answers (0 to 1), where specialists of one domain were measured alike: the choice between them
     prefers the higher one."""
     evaluation: Evaluation | None = None
+    """What it was measured to do."""
 
     @property
     def serves(self) -> tuple[str, ...]:
@@ -229,8 +266,11 @@ class EmbeddingCard(Struct, frozen=True, forbid_unknown_fields=True):
     """A model that turns texts into vectors. Health data goes to it only if it carries the phi tag."""
 
     model: str
+    """A name of the model catalogue, or the upstream's model name for http."""
     backend: str
+    """One of `backends`."""
     compliance: tuple[str, ...] = ()
+    """Tags, as on a specialist."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -239,17 +279,26 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     home: str = ""
     """Where models, keys and the audit log live; empty means CONCERTINO_HOME, or ~/.concertino."""
     gateway: GatewaySettings = GatewaySettings()
+    """Where the endpoint listens and what it accepts."""
     router: RouterSettings = RouterSettings()
+    """Who decides where a request goes."""
     workflow: WorkflowSettings = WorkflowSettings()
+    """What is done with a request that asks several specialists."""
     policy: PolicySettings = PolicySettings()
+    """What is looked for, and who may see it."""
     audit: AuditSettings = AuditSettings()
+    """What is put on record."""
     database_url: str = ""
     """SQLAlchemy URL for keys, budgets and other state; empty means state.db in the home folder. Gateways that share it
     share the budgets."""
     backends: dict[str, BackendSettings] = field(default_factory=dict)
+    """What runs models, by a name of your own."""
     specialists: tuple[SpecialistCard, ...] = ()
+    """The team."""
     embeddings: tuple[EmbeddingCard, ...] = ()
+    """Models behind `/v1/embeddings`."""
     keys: tuple[KeySettings, ...] = ()
+    """API keys by their hash; `concertino keys` keeps others in the database."""
 
     @property
     def home_path(self) -> Path:

@@ -29,6 +29,11 @@ def test_the_configuration_page_is_generated_from_the_settings() -> None:
     assert (DOCS / "configuration.md").read_text("utf-8") == page, "run python docs/generate_configuration.py"
 
 
+def test_every_setting_and_every_key_of_a_recipe_has_a_meaning() -> None:
+    pages = generator().page() + generator().factory_page().split("## Recipe reference")[1]
+    assert not [row for row in pages.splitlines() if row.endswith("|  |")]
+
+
 def test_the_recipe_reference_is_generated_from_the_recipe() -> None:
     page = generator().factory_page()
     assert (DOCS / "factory.md").read_text("utf-8") == page, "run python docs/generate_configuration.py"
