@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -251,20 +251,9 @@ class _Evaluation:
         def vector_of(text: str) -> np.ndarray:
             return np.asarray(self._runner.run(engine.backend.embed(embedding.MODEL, [text])).vectors[0], np.float32)
 
-        train = neighbours.rows
-        fits: list[tuple[str, Kind, Callable[[], classical.Fitted]]] = [
-            ("TF-IDF", Kind.CLASSICAL, lambda: classical.fit_tfidf(train, dev, self.note)),
-            ("embedding kNN", Kind.CLASSICAL, lambda: classical.fit_nearest(neighbours, dev, dev_vectors, vector_of)),
-        ]
-        if manifest.engine == "encoder":
-            fits.append(
-                (
-                    "untuned base",
-                    Kind.BASE,
-                    lambda: classical.fit_frozen(train, neighbours.vectors, dev, dev_vectors, vector_of, self.note),
-                )
-            )
-        identity = f"{self.dataset.manifest.content}\n{engine.model_hash}"
+        metric = self.recipe.evaluation.metric
+        fits = classical.baselines(neighbours, dev, dev_vectors, vector_of, self.note, metric, manifest.engine)
+        identity = f"{self.dataset.manifest.content}\n{engine.model_hash}{classical.identity_of(metric)}"
         found = []
         for name, kind, fit in fits:
             kept = Kept(self.cache / f"{name.replace(' ', '-').lower()}-{kind}.jsonl")
