@@ -135,6 +135,24 @@ def test_each_condition_that_is_not_met_refuses(concertino: Command, finished: F
     assert current(concertino) is None and not (concertino.home / "registry").exists()
 
 
+@pytest.mark.parametrize("left", [0, 1, 40, 41])
+def test_a_run_whose_answers_are_not_all_there_is_not_compared_with_the_generalist_instead(
+    concertino: Command, finished: Finished, tmp_path: Path, left: int
+) -> None:
+    """It answers worse than what serves, and better than the generalist."""
+    assert concertino(*finished.arguments).returncode == 0
+    first = current(concertino)
+    worse = other_weights(tmp_path, "worse", wrong=tuple(range(30)))
+    path = worse.run / "evaluation" / "predictions.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * left // 80])
+    done = concertino(*worse.arguments)
+    assert done.returncode == 5 and "Run `concertino evaluate` again" in done.stderr
+    assert current(concertino) == first
+    path.unlink()
+    assert "has 0 answers" in concertino(*worse.arguments, "--dry-run").stderr
+
+
 def test_a_gain_that_chance_explains_is_none_whatever_the_bootstrap_says(
     concertino: Command, finished: Finished
 ) -> None:

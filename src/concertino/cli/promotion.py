@@ -25,6 +25,7 @@ from concertino.registry.candidate import (
     PREDICTIONS,
     Candidate,
     Prediction,
+    check_predictions,
     make_candidate,
     read_predictions,
     read_report,
@@ -62,6 +63,7 @@ def gather(
     adapter, report = read_adapter(run / ADAPTER), read_report(run)
     if report.specialist is None:
         raise PromotionRefused(f"The evaluation of {run} has no figures of the specialist. Run `concertino evaluate`.")
+    check_predictions(run, report.specialist)
     base = load_catalogue(home).entry(adapter.base)
     evidence = Evidence(
         recipe=recipe,

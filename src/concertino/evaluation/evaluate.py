@@ -374,10 +374,11 @@ class _Evaluation:
         self.folder.mkdir(parents=True, exist_ok=True)
         end = suffix_beside(self.run_folder, report)
         encoder = msgspec.json.Encoder()
-        with (self.folder / f"predictions{end}.jsonl").open("wb") as file:
-            for answered in everyone:
-                for line in prediction_lines(answered):
-                    file.write(encoder.encode(line) + b"\n")
+        lines = (line for answered in everyone for line in prediction_lines(answered))
+        partial = self.folder / ".predictions.partial"
+        with partial.open("wb") as file:
+            file.writelines(encoder.encode(line) + b"\n" for line in lines)
+        partial.replace(self.folder / f"predictions{end}.jsonl")
         write_markdown(self.folder / f"report{end}.md", report)
         write_page(self.folder / f"report{end}.html", report)
         name = REPORT.replace(".", f"{end}.")
