@@ -101,6 +101,12 @@ def leak(run: Finished) -> None:
     run.evaluate()
 
 
+def prompted_on(labels: int | None) -> list[dict[str, object]]:
+    """Comparisons of a report in which the generalist met rows of so many labels."""
+    gain: dict[str, object] = {"rows": 80, "difference": 0.3, "lower": 0.2, "upper": 0.4, "p": 0.01}
+    return [gain | {"name": "generalist", "cpu_ratio": 0.01, "labels": labels}, gain | {"name": "TF-IDF"}]
+
+
 BROKEN: dict[str, tuple[Break, str]] = {
     "recipe": (change_recipe, "Evaluate again if they differ"),
     "dataset": (lambda run: run.write_training(dataset="0" * 64), "trained on 000000000000"),
@@ -133,6 +139,17 @@ def test_each_condition_that_is_not_met_refuses(concertino: Command, finished: F
     assert done.returncode == 5
     assert "1 of 10 conditions are not met" in done.stderr and said in done.stderr
     assert current(concertino) is None and not (concertino.home / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "met"), [("macro_f1", 1, False), ("macro_f1", 2, True), ("accuracy", 1, True)]
+)
+def test_macro_f1_on_rows_of_one_label_shows_no_gain(
+    concertino: Command, finished: Finished, metric: str, labels: int, met: bool
+) -> None:
+    finished.evaluate(metric=metric, comparisons=prompted_on(labels))
+    tried = json.loads(concertino(*finished.arguments, "--dry-run", "--json").stdout)
+    assert [check["name"] for check in tried["checks"] if not check["passed"]] == ([] if met else ["rows"])
 
 
 @pytest.mark.parametrize("left", [0, 1, 40, 41])

@@ -30,6 +30,7 @@ from concertino.evaluation.measured import (
     group_of,
     judge,
     measure,
+    notes_on_labels,
     prediction_lines,
 )
 from concertino.evaluation.metrics import reliability, risk_coverage
@@ -65,6 +66,7 @@ from concertino.evaluation.tasks.text import TextTask
 from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Metric, Recipe
+from concertino.registry.gate import MIN_LABEL_ROWS
 from concertino.training.result import ADAPTER
 from concertino.training.routing.figures import expected_calibration_error
 
@@ -347,6 +349,8 @@ class _Evaluation:
 
     def _notes(self, specialist: Answered, others: list[Answered], groups: int) -> list[str]:
         notes = [left_out_line(self.left_out, len(specialist.rows))] if self.left_out else []
+        plan = self.recipe.evaluation
+        notes += notes_on_labels(specialist, others, plan.metric, plan.alpha, MIN_LABEL_ROWS)
         if isinstance(self.task, ProgramTask):
             notes.append(barriers_line(self.task))
         if self.dataset.manifest.recipe_digest != self.recipe.data_digest:
