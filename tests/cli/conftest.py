@@ -83,7 +83,7 @@ class Command:
             **kept,
             "CONCERTINO_HOME": str(self.home),
             "CONCERTINO_CONFIG": str(self.config),
-            "PYTHONPATH": str(plugins),
+            "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT / 'src'}",
             "HOME": str(folder),
         }
         self.script = str(Path(sys.executable).with_name("concertino"))

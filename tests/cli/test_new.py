@@ -79,9 +79,16 @@ def test_answers_in_words_of_their_own_become_a_causal_recipe(here: Path, capsys
 
 def test_uneven_labels_are_judged_each_alike(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(here, "a.jsonl", rows(500, ["common"] * 9 + ["rare"]))
-    recipe, _ = proposed(capsys, "--from", "a.jsonl")
+    recipe, said = proposed(capsys, "--from", "a.jsonl")
+    assert not warned(said, "Too few rows to test on")
     assert recipe.training.patience == 3
     assert recipe.evaluation.metric is Metric.MACRO_F1 and recipe.training.class_balance == 0.5
+
+
+def test_a_rare_label_that_next_to_no_rows_test_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(2000, ["common"] * 99 + ["rare"]))
+    _, said = proposed(capsys, "--from", "a.jsonl")
+    assert warned(said, "Too few rows to test on: rare (about 2).")
 
 
 def test_what_is_wrong_with_the_rows_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,12 @@ def leak(run: Finished) -> None:
     run.evaluate()
 
 
+def prompted_on(labels: int | None) -> list[dict[str, object]]:
+    """Comparisons of a report in which the generalist met rows of so many labels."""
+    gain: dict[str, object] = {"rows": 80, "difference": 0.3, "lower": 0.2, "upper": 0.4, "p": 0.01}
+    return [gain | {"name": "generalist", "cpu_ratio": 0.01, "labels": labels}, gain | {"name": "TF-IDF"}]
+
+
 BROKEN: dict[str, tuple[Break, str]] = {
     "recipe": (change_recipe, "Evaluate again if they differ"),
     "dataset": (lambda run: run.write_training(dataset="0" * 64), "trained on 000000000000"),
@@ -133,6 +139,35 @@ def test_each_condition_that_is_not_met_refuses(concertino: Command, finished: F
     assert done.returncode == 5
     assert "1 of 10 conditions are not met" in done.stderr and said in done.stderr
     assert current(concertino) is None and not (concertino.home / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "met"), [("macro_f1", 1, False), ("macro_f1", 2, True), ("accuracy", 1, True)]
+)
+def test_macro_f1_on_rows_of_one_label_shows_no_gain(
+    concertino: Command, finished: Finished, metric: str, labels: int, met: bool
+) -> None:
+    finished.evaluate(metric=metric, comparisons=prompted_on(labels))
+    tried = json.loads(concertino(*finished.arguments, "--dry-run", "--json").stdout)
+    assert [check["name"] for check in tried["checks"] if not check["passed"]] == ([] if met else ["rows"])
+
+
+@pytest.mark.parametrize("left", [0, 1, 40, 41])
+def test_a_run_whose_answers_are_not_all_there_is_not_compared_with_the_generalist_instead(
+    concertino: Command, finished: Finished, tmp_path: Path, left: int
+) -> None:
+    """It answers worse than what serves, and better than the generalist."""
+    assert concertino(*finished.arguments).returncode == 0
+    first = current(concertino)
+    worse = other_weights(tmp_path, "worse", wrong=tuple(range(30)))
+    path = worse.run / "evaluation" / "predictions.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * left // 80])
+    done = concertino(*worse.arguments)
+    assert done.returncode == 5 and "Run `concertino evaluate` again" in done.stderr
+    assert current(concertino) == first
+    path.unlink()
+    assert "has 0 answers" in concertino(*worse.arguments, "--dry-run").stderr
 
 
 def test_a_gain_that_chance_explains_is_none_whatever_the_bootstrap_says(

@@ -160,7 +160,7 @@ def test_no_process_outlives_a_run_that_is_ended(tmp_path: Path, number: signal.
     child = subprocess.Popen(
         [sys.executable, tmp_path / "run.py", tmp_path],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

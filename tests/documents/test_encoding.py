@@ -69,3 +69,45 @@ def test_lines_of_ascii_do_not_make_a_file_of_mixed_encodings(tmp_path: Path) ->
     with Documents(100) as documents:
         *_, report = documents.read(path)
     assert report == Encoding({"latin-1": 3})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Er sagte „Wildunfall“ und fährt müde weiter.",
+        "Das „ist“ schön, und ‚das‘ auch – sagt „Müller",
+        "Mon cœur de métier est l’œuvre d’art, dit ma sœur. ŒUVRES, œil, œdème, fœtus, œcuménique",
+        "Freundlichen Gruß…",
+        "„Gruß“ an »Größe«, À LA CARTÉ\u00a0»",
+        "‹ Grüße ›, ‹Gruß› für Škoda™ zu 5 ‰ († 2010): 2 × 3 m",
+    ],
+)
+def test_quotes_and_letters_that_only_windows_1252_has_do_not_cost_the_umlauts_of_their_line(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
+    found, (encoding,) = text_of(tmp_path / "a.txt")
+    assert found == text and encoding == Encoding({"latin-1": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        ("Er fährt ähnlich höflich.", "cp850"),
+        ("Les élèves ont été là, maîtres dîner.", "cp850"),
+        ("Für die Tür.", "mac-roman"),
+        ("kościół, wcześniej, iść do domu, ośrodek", "cp1250"),
+        ("Пришлите выписку: чек", "cp1251"),
+    ],
+)
+def test_letters_of_other_encodings_are_still_not_read_as_those_of_windows_1252(
+    tmp_path: Path, text: str, codec: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes(text.encode(codec))
+    _, (encoding,) = text_of(tmp_path / "a.txt")
+    assert encoding.bad_bytes
+
+
+def test_what_a_sharp_s_and_a_sign_look_like_is_read_where_it_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("ߒߞߏ is N'Ko, and so is ߓ.".encode())
+    assert text_of(tmp_path / "a.txt") == ("ߒߞߏ is N'Ko, and so is ߓ.", [Encoding({"utf-8": 1})])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from concertino.datasets.folder import Row
-from concertino.evaluation.classical import Fitted, fit_frozen, fit_nearest, fit_tfidf, predict_kept
+from concertino.evaluation.classical import Fitted, fit_frozen, fit_nearest, fit_tfidf, identity_of, predict_kept
 from concertino.evaluation.embedding import Neighbours
 from concertino.evaluation.running import Kept
+from concertino.recipe import Metric
 from tests.evaluation.runs import animal_rows
 
 TRAIN, DEV, TEST = animal_rows("train", 60), animal_rows("dev", 30), animal_rows("test", 30)
@@ -35,6 +36,38 @@ def test_the_untuned_encoder_gets_a_head_of_its_own() -> None:
     pytest.importorskip("sklearn")
     fitted = fit_frozen(TRAIN, vectors(TRAIN), DEV, vectors(DEV), vector_of, lambda sentence: None)
     assert all(fitted.predict(row.text)[0] in row.labels for row in TEST)
+
+
+def uneven_rows(part: str, rare: int) -> list[Row]:
+    """Calls that are `plain`, some of them odd, and few that are `rare`, which are all odd."""
+    common = [Row(f"{part}{at}", f"{'odd' if at < 5 else 'a'} call {at % 9} {at % 7}", ("plain",)) for at in range(400)]
+    return common + [Row(f"{part}r{at}", f"odd call {at % 9} {at % 7}", ("rare",)) for at in range(rare)]
+
+
+def test_baselines_that_are_judged_by_macro_f1_weigh_labels_alike_where_that_does_better() -> None:
+    pytest.importorskip("sklearn")
+    train, dev = uneven_rows("train", 3), uneven_rows("dev", 8)
+    told: list[str] = []
+    by_accuracy = fit_tfidf(train, dev[:50], told.append)
+    assert not any("alike" in sentence for sentence in told) and "alike" not in by_accuracy.about
+    fitted = fit_tfidf(train, dev, told.append, Metric.MACRO_F1)
+    assert "labels weighed alike" in fitted.about
+    assert all(fitted.predict(row.text)[0] in row.labels for row in uneven_rows("test", 3)[-3:])
+    assert identity_of(Metric.MACRO_F1) != identity_of(Metric.ACCURACY)
+
+
+def test_the_number_of_neighbours_is_chosen_by_the_metric() -> None:
+    """One neighbour finds the rare label and errs twice; many never find it and err once."""
+    train = [*(Row(f"p{at}", "", ("plain",)) for at in range(9)), Row("r", "", ("rare",))]
+    axes = np.eye(10, dtype=np.float32)
+    dev = [*(Row(f"d{at}", "", ("plain",)) for at in range(9)), Row("dr", "", ("rare",))]
+    near = np.stack([*(axes[at] for at in range(7)), axes[9] + 0.9 * axes[0], axes[9] + 0.9 * axes[1], axes[9]])
+    common = 2 * np.ones(10, np.float32)
+    about = {
+        metric: fit_nearest(Neighbours(train, axes), dev, near + common, lambda text: axes[9], metric).about
+        for metric in (Metric.ACCURACY, Metric.MACRO_F1)
+    }
+    assert "the 1 nearest" in about[Metric.MACRO_F1] and "the 1 nearest" not in about[Metric.ACCURACY]
 
 
 def test_neighbours_vote_and_their_number_is_chosen_on_dev() -> None:

@@ -68,7 +68,7 @@ def start(folder: Path, script: str, run: str, *settings: str, processes: int) -
             **os.environ,
             "ACCELERATE_USE_CPU": "1",
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{Path(__file__).parents[2] / 'src'}",
         },
         start_new_session=True,
     )

@@ -1,5 +1,6 @@
 """What the promotion gate judges by, gathered from a recipe, a run and a dataset."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from concertino.registry.candidate import (
     PREDICTIONS,
     Candidate,
     Prediction,
+    check_predictions,
     make_candidate,
     read_predictions,
     read_report,
@@ -64,6 +66,7 @@ def gather(
     adapter, report = read_adapter(run / ADAPTER), read_report(run)
     if report.specialist is None:
         raise PromotionRefused(f"The evaluation of {run} has no figures of the specialist. Run `concertino evaluate`.")
+    check_predictions(run, report.specialist)
     base = load_catalogue(home).entry(adapter.base)
     evidence = Evidence(
         recipe=recipe,
@@ -137,24 +140,37 @@ def _worth(prediction: Prediction, metric: Metric) -> float:
 
 
 def _leaks(dataset: Dataset, threshold: float) -> Iterator[str]:
-    """Test rows whose words are those of a training row, or whose word 3-grams are nearly the same set."""
-    tested: list[tuple[str, Shingles]] = []
+    """Test rows whose words are those of a training row, or whose word 3-grams are nearly the same set.
+
+    Two such sets have one of their rarest members in common, so rows are looked up by these alone: a disclaimer below
+    every text would else compare each with each (the prefix filter of Bayardo et al. 2007).
+    """
+    tested = [(row.id, _shingles(row.text)) for row in dataset.rows(Part.TEST)]
+    common = Counter(shingle for _, shingles in tested for shingle in shingles)
     holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row in dataset.rows(Part.TEST):
-        shingles = _shingles(row.text)
-        for shingle in shingles:
-            holders[shingle].append(len(tested))
-        tested.append((row.id, shingles))
+    for place, (_, shingles) in enumerate(tested):
+        for shingle in _rarest(shingles, common, threshold):
+            holders[shingle].append(place)
     listed = 0
     for part in (Part.TRAIN, Part.DEV, Part.CALIBRATION):
         for row in dataset.rows(part):
             mine = _shingles(row.text)
-            common = Counter(place for shingle in mine for place in holders.get(shingle, ()))
-            for place, count in common.items():
+            found = {place for shingle in _rarest(mine, common, threshold) for place in holders.get(shingle, ())}
+            for place in sorted(found):
                 name, theirs = tested[place]
-                if count >= threshold * (len(mine) + len(theirs) - count) and listed < _LEAKS_LISTED:
+                if min(len(mine), len(theirs)) < threshold * max(len(mine), len(theirs)):
+                    continue
+                if len(mine & theirs) >= threshold * len(mine | theirs):
                     listed += 1
                     yield f"{name} of test and {row.id} of {part}"
+                    if listed == _LEAKS_LISTED:
+                        return
+
+
+def _rarest(shingles: Shingles, common: Mapping[tuple[str, ...], int], threshold: float) -> list[tuple[str, ...]]:
+    """So many of the rarest shingles that a set which is similar enough has at least one of them among its own."""
+    kept = len(shingles) - math.ceil(threshold * len(shingles) - 1e-9) + 1
+    return sorted(shingles, key=lambda shingle: (common.get(shingle, 0), shingle))[:kept]
 
 
 def _shingles(text: str) -> Shingles:

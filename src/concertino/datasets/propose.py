@@ -34,6 +34,8 @@ _MOSTLY = 0.5
 """Share of answers in sentences from which a set is one of prose."""
 _WITHOUT_BLANKS = ("zh", "ja", "th", "lo", "km", "my", "bo", "dz")
 """Languages that do not part words by blanks."""
+_FEWEST_TESTED = 10
+"""Test rows of a label below which its figure tells little."""
 _FEW_OF_A_LABEL = 10
 """Rows of a label below which some part is likely to have none."""
 
@@ -295,6 +297,15 @@ def _warnings(facts: Facts) -> list[str]:
         found.append(
             f"Fewer than {_FEW_OF_A_LABEL} rows: {', '.join(few[:_SHOWN])}{more}. Some part may have none, and "
             "`concertino build` stops where that is the part to train on. Find more, or merge them into others."
+        )
+    share = _split(facts)["test"]
+    tested = {label: round(share * facts.different[label]) for label in _kept(facts)}
+    rare = [f"{label} (about {rows})" for label, rows in tested.items() if rows < _FEWEST_TESTED]
+    if _skewed(facts) and rare and not few:
+        more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
+        found.append(
+            f"Too few rows to test on: {', '.join(rare[:_SHOWN])}{more}. They hardly show how well it is told. "
+            "Find more, or raise data.split.test; and evaluation.generalist_rows, for prompted models to meet some."
         )
     if facts.never_alone:
         shown, verb = _named(facts.never_alone).rsplit(" ", 1)

@@ -22,6 +22,20 @@ _LATIN = frozenset({0x80, 0x85, *range(0x91, 0x98), *range(0xA0, 0xFF)} - {0xD7,
 _LETTERS = rb"A-Za-z\xaa\xb5\xba\xc0-\xd6\xd8-\xf6\xf8-\xff"
 _SIGN_IN_WORD = re.compile(rb"[%b][\xa1\xa3\xa5\xa6\xac\xaf\xb1\xb3\xb6\xb9\xbc\xbe\xbf]+[%b]" % (_LETTERS, _LETTERS))
 """Signs of Windows-1252 that are letters in the encodings of Central Europe, where letters stand on both sides."""
+_OE = rb"(?:[UuIiDdTtSs]|[Cc][Uu]|[Nn][Oo][Ll])"
+"""What follows on an oe in one letter, and in Polish never on the letter that other encodings have in its place."""
+_IN_PLACE = re.compile(
+    rb"(?<![%b])\x84(?=[A-Z0-9\xc0-\xd6\xd8-\xde]|[^\x84]*[\x93\x94\"](?![%b]))"
+    rb"|(?<![%b])(?:\x82(?=[^\x82]*[\x91\x92])|\x8b(?=[^\x8b]*\x9b))|\x9b(?![%b])"
+    rb"|(?<![a-z\xdf-\xff])\x8c(?=%b)|\x9c(?=%b)|(?<![%b])\x8a(?=[aeioktpv])"
+    rb"|(?<=[0-9\s])\x89(?![%b])|(?<=[%b0-9)])\x99(?![%b])|(?<![%b])[\x86\x87\xd7\xf7](?![%b])"
+    % (_LETTERS, _LETTERS, _LETTERS, _LETTERS, _OE, _OE, _LETTERS, _LETTERS, _LETTERS, _LETTERS, _LETTERS, _LETTERS)
+)
+"""Letters and signs of Windows-1252 that other encodings have letters for, where only those of Windows-1252 stand."""
+_FROM_UTF8 = re.compile(r"[^\0-\x7f\u0200-\u02bf\u07c0-\u07ff]")
+"""What only UTF-8 can have meant. A sharp s and a sign, as in `Gruß…`, are two bytes of Windows-1252 and a letter of
+N'Ko in UTF-8; an accented capital and a hard blank are a letter of phonetics."""
+_NKO_IN_WORD = re.compile(r"[A-Za-z][\u07c0-\u07ff](?![\u07c0-\u07ff])")
 _ASCII = "ascii"
 _PROBE = 4096
 _LINE_PROBE = 1 << 16
@@ -81,10 +95,12 @@ class LineReader:
         """The text of some bytes, counted."""
         try:
             text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text = ""
+        sharp = b"\xdf" in line and _NKO_IN_WORD.search(text)
+        if text and not (sharp and _western(line)):
             self._lines[_ASCII if line.isascii() else "utf-8"] += 1
             return text
-        except UnicodeDecodeError:
-            pass
         if _western(line):
             self._lines["latin-1"] += 1
             return line.decode("cp1252", "replace")
@@ -176,8 +192,7 @@ def wide_encoding(head: bytes) -> str:
 
 def _western(line: bytes) -> bool:
     """Are all high bytes what Windows-1252 has for Western European text, and none part of a UTF-8 sequence?"""
-    high = [byte for byte in line if byte >= 0x80]
+    high = [byte for byte in _IN_PLACE.sub(b" ", line) if byte >= 0x80]
     if not all(byte in _LATIN for byte in high) or _SIGN_IN_WORD.search(line):
         return False
-    good = line.decode("utf-8", "ignore")
-    return good.isascii()
+    return not _FROM_UTF8.search(line.decode("utf-8", "ignore"))

@@ -16,6 +16,7 @@ from concertino.evaluation.measured import (
     examples,
     group_of,
     measure,
+    notes_on_labels,
 )
 from concertino.evaluation.metrics import reliability, risk_coverage
 from concertino.evaluation.results import Calibration, EvaluationReport, Forgetting, Looks, OutOfScope, PromptTried
@@ -24,6 +25,7 @@ from concertino.evaluation.tasks.base import Task
 from concertino.evaluation.tasks.program import LeftOut, ProgramTask, barriers_line, left_out_line
 from concertino.models.adapters import AdapterManifest
 from concertino.recipe import Recipe
+from concertino.registry.gate import MIN_LABEL_ROWS
 from concertino.training.routing.figures import expected_calibration_error
 
 
@@ -99,6 +101,8 @@ def _notes(
 ) -> list[str]:
     specialist, others = measured.specialist, measured.others
     notes = [left_out_line(measured.left_out, len(specialist.rows))] if measured.left_out else []
+    plan = recipe.evaluation
+    notes += notes_on_labels(specialist, others, plan.metric, plan.alpha, MIN_LABEL_ROWS)
     if isinstance(task, ProgramTask):
         notes.append(barriers_line(task))
     if dataset.manifest.recipe_digest != recipe.data_digest:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from msgspec import Struct
 from concertino.datasets.folder import Row
 from concertino.errors import ConfigurationError
 from concertino.evaluation.embedding import Neighbours
+from concertino.evaluation.metrics import macro_f1
 from concertino.evaluation.prompting import expected
+from concertino.evaluation.results import Kind
 from concertino.evaluation.running import Kept, Note, Prediction
+from concertino.recipe import Metric
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse regularisation strengths, chosen among on the dev part."""
@@ -31,8 +35,37 @@ class Fitted(Struct, frozen=True):
     predict: Predict
 
 
-def fit_tfidf(train: Sequence[Row], dev: Sequence[Row], note: Note) -> Fitted:
-    """TF-IDF of words 1-2 and characters 2-5 within words, with logistic regression; its strength chosen on dev."""
+def baselines(
+    neighbours: Neighbours,
+    dev: Sequence[Row],
+    dev_vectors: np.ndarray,
+    vector_of: Any,
+    note: Note,
+    metric: Metric,
+    engine: str,
+) -> list[tuple[str, Kind, Callable[[], Fitted]]]:
+    """(name, kind, how it is fitted) of each baseline of a skill whose adapter is of this engine."""
+    train, vectors = neighbours.rows, neighbours.vectors
+    found: list[tuple[str, Kind, Callable[[], Fitted]]] = [
+        ("TF-IDF", Kind.CLASSICAL, lambda: fit_tfidf(train, dev, note, metric)),
+        ("embedding kNN", Kind.CLASSICAL, lambda: fit_nearest(neighbours, dev, dev_vectors, vector_of, metric)),
+    ]
+    if engine == "encoder":
+        head = partial(fit_frozen, train, vectors, dev, dev_vectors, vector_of, note, metric)
+        found.append(("untuned base", Kind.BASE, head))
+    return found
+
+
+def identity_of(metric: Metric) -> str:
+    """What of a metric the baselines depend on, for the key of kept predictions."""
+    return f"\n{metric}" if metric is Metric.MACRO_F1 else ""
+
+
+def fit_tfidf(train: Sequence[Row], dev: Sequence[Row], note: Note, metric: Metric = Metric.ACCURACY) -> Fitted:
+    """TF-IDF of words 1-2 and characters 2-5 within words, with logistic regression; its strength chosen on dev.
+
+    By macro-F1 the labels are weighed alike too, where that does better on dev: a specialist may learn so as well.
+    """
     sklearn = _sklearn()
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import FeatureUnion
@@ -49,8 +82,9 @@ def fit_tfidf(train: Sequence[Row], dev: Sequence[Row], note: Note) -> Fitted:
     features = union.fit_transform(texts)
     if not train[0].labels:
         return _fit_tfidf_nearest(union, features, labels)
-    best, strength = _choose(features, labels, union.transform([row.text for row in dev]) if dev else None, dev, note)
-    about = f"words 1-2, characters 2-5, C={strength:g}; scikit-learn {sklearn.__version__}"
+    dev_features = union.transform([row.text for row in dev]) if dev else None
+    best, chosen = _choose(features, labels, dev_features, dev, note, metric)
+    about = f"words 1-2, characters 2-5, {chosen}; scikit-learn {sklearn.__version__}"
     return Fitted(f"TF-IDF and logistic regression ({about})", lambda text: _likeliest(best, union.transform([text])))
 
 
@@ -63,29 +97,38 @@ def _fit_tfidf_nearest(union: Any, features: Any, answers: Sequence[str]) -> Fit
 
 
 def fit_frozen(
-    train: Sequence[Row], vectors: np.ndarray, dev: Sequence[Row], dev_vectors: np.ndarray, vector_of: Any, note: Note
+    train: Sequence[Row],
+    vectors: np.ndarray,
+    dev: Sequence[Row],
+    dev_vectors: np.ndarray,
+    vector_of: Any,
+    note: Note,
+    metric: Metric = Metric.ACCURACY,
 ) -> Fitted:
     """Logistic regression over the base encoder's vectors: what a head alone gives, without tuning the encoder."""
     _sklearn()
     places = [place for place, row in enumerate(train) for _ in row.labels]
     labels = [label for row in train for label in row.labels]
-    best, strength = _choose(vectors[places], labels, dev_vectors if dev else None, dev, note)
-    about = f"the untuned encoder under a logistic regression (C={strength:g})"
+    best, chosen = _choose(vectors[places], labels, dev_vectors if dev else None, dev, note, metric)
+    about = f"the untuned encoder under a logistic regression ({chosen})"
     return Fitted(about, lambda text: _likeliest(best, vector_of(text)[None]))
 
 
-def fit_nearest(neighbours: Neighbours, dev: Sequence[Row], dev_vectors: np.ndarray, vector_of: Any) -> Fitted:
+def fit_nearest(
+    neighbours: Neighbours,
+    dev: Sequence[Row],
+    dev_vectors: np.ndarray,
+    vector_of: Any,
+    metric: Metric = Metric.ACCURACY,
+) -> Fitted:
     """A vote of the nearest training rows, weighted by similarity; their number chosen on dev."""
     free = not neighbours.rows[0].labels
     counts = (1,) if free or not dev else NEIGHBOURS
-    right = {
-        count: sum(
-            _vote(neighbours.nearest(vector, count))[0] in row.labels
-            for row, vector in zip(dev, dev_vectors, strict=True)
-        )
+    reached = {
+        count: _value(dev, [_vote(neighbours.nearest(vector, count))[0] for vector in dev_vectors], metric)
         for count in counts
     }
-    chosen = max(counts, key=lambda count: (right[count], -count))
+    chosen = max(counts, key=lambda count: (reached[count], -count))
     said = "the answer of the nearest training row" if free else f"a vote of the {chosen} nearest training rows"
     return Fitted(f"{said}, by the untuned encoder", lambda text: _vote(neighbours.nearest(vector_of(text), chosen)))
 
@@ -100,24 +143,30 @@ def _vote(near: Sequence[tuple[Row, float]]) -> tuple[str, float]:
 
 
 def _choose(
-    features: Any, labels: Sequence[str], dev_features: Any, dev: Sequence[Row], note: Note
-) -> tuple[Any, float]:
-    """The logistic regression whose strength gets most of dev right; without dev the middle strength."""
+    features: Any, labels: Sequence[str], dev_features: Any, dev: Sequence[Row], note: Note, metric: Metric
+) -> tuple[Any, str]:
+    """The logistic regression that does best on dev by the metric, and what it is; without dev the middle strength."""
     from sklearn.linear_model import LogisticRegression
 
-    best: tuple[int, Any, float] | None = None
-    for strength in STRENGTHS if dev else STRENGTHS[1:2]:
-        model = LogisticRegression(C=strength, max_iter=150, tol=1e-3).fit(features, labels)
-        right = (
-            sum(answer in row.labels for answer, row in zip(model.predict(dev_features), dev, strict=True))
-            if dev
-            else 0
-        )
-        note(f"logistic regression, C={strength:g}: {right} of {len(dev)} on dev")
-        if best is None or right > best[0]:
-            best = (right, model, strength)
+    best: tuple[float, Any, str] | None = None
+    for weight in (None, "balanced") if dev and metric is Metric.MACRO_F1 else (None,):
+        for strength in STRENGTHS if dev else STRENGTHS[1:2]:
+            model = LogisticRegression(C=strength, max_iter=150, tol=1e-3, class_weight=weight).fit(features, labels)
+            about = f"C={strength:g}{', labels weighed alike' if weight else ''}"
+            value = _value(dev, model.predict(dev_features).tolist(), metric) if dev else 0.0
+            said = f"macro-F1 {value:.3f}" if metric is Metric.MACRO_F1 else f"{value:.0f} of {len(dev)}"
+            note(f"logistic regression, {about}: {said} on dev")
+            if best is None or value > best[0]:
+                best = (value, model, about)
     assert best is not None
     return best[1], best[2]
+
+
+def _value(rows: Sequence[Row], answers: Sequence[str], metric: Metric) -> float:
+    """How good the answers are: macro-F1 where that is the metric, else the rows that are right."""
+    if metric is Metric.MACRO_F1:
+        return macro_f1(rows, answers, sorted({label for row in rows for label in row.labels} | set(answers)))
+    return float(sum(answer in row.labels for answer, row in zip(answers, rows, strict=True)))
 
 
 def _likeliest(model: Any, features: Any) -> tuple[str, float]:

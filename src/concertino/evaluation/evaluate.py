@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -220,20 +220,9 @@ class _Evaluation:
         def vector_of(text: str) -> np.ndarray:
             return np.asarray(self._runner.run(engine.backend.embed(SENTENCE_ENCODER, [text])).vectors[0], np.float32)
 
-        train = neighbours.rows
-        fits: list[tuple[str, Kind, Callable[[], classical.Fitted]]] = [
-            ("TF-IDF", Kind.CLASSICAL, lambda: classical.fit_tfidf(train, dev, self.note)),
-            ("embedding kNN", Kind.CLASSICAL, lambda: classical.fit_nearest(neighbours, dev, dev_vectors, vector_of)),
-        ]
-        if manifest.engine == "encoder":
-            fits.append(
-                (
-                    "untuned base",
-                    Kind.BASE,
-                    lambda: classical.fit_frozen(train, neighbours.vectors, dev, dev_vectors, vector_of, self.note),
-                )
-            )
-        identity = f"{self.dataset.manifest.content}\n{engine.model_hash}"
+        metric = self.recipe.evaluation.metric
+        fits = classical.baselines(neighbours, dev, dev_vectors, vector_of, self.note, metric, manifest.engine)
+        identity = f"{self.dataset.manifest.content}\n{engine.model_hash}{classical.identity_of(metric)}"
         found = []
         for name, kind, fit in fits:
             kept = Kept(self.cache / f"{name.replace(' ', '-').lower()}-{kind}.jsonl")
@@ -274,10 +263,11 @@ class _Evaluation:
         self.folder.mkdir(parents=True, exist_ok=True)
         end = suffix_beside(self.run_folder, report)
         encoder = msgspec.json.Encoder()
-        with (self.folder / f"predictions{end}.jsonl").open("wb") as file:
-            for answered in everyone:
-                for line in prediction_lines(answered):
-                    file.write(encoder.encode(line) + b"\n")
+        lines = (line for answered in everyone for line in prediction_lines(answered))
+        partial = self.folder / ".predictions.partial"
+        with partial.open("wb") as file:
+            file.writelines(encoder.encode(line) + b"\n" for line in lines)
+        partial.replace(self.folder / f"predictions{end}.jsonl")
         write_markdown(self.folder / f"report{end}.md", report)
         write_page(self.folder / f"report{end}.html", report)
         name = REPORT.replace(".", f"{end}.")

@@ -1,5 +1,6 @@
 """Predictions -> figures: one runner's, and two runners' on the rows that both answered."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -31,6 +32,7 @@ from concertino.recipe import Metric
 from concertino.training.routing.figures import auroc, expected_calibration_error
 
 _MOST_CONFUSIONS = 20
+_LISTED = 8
 _OF_A_KIND = 2
 """Examples of answers with low, middling and high scores."""
 
@@ -204,6 +206,7 @@ def _compare(specialist: Answered, other: Answered, metric: Metric, labels: Sequ
         only_other=paired.second_only,
         discordant=paired.discordant,
         cpu_ratio=own_cpu / their_cpu if own_cpu is not None and their_cpu else None,
+        labels=len({label for row in rows for label in row.labels}) or None,
     )
 
 
@@ -258,6 +261,47 @@ def by_label(specialist: Answered, others: Sequence[Answered], labels: Sequence[
             )
         )
     return sorted(found, key=lambda item: (item.recall, -item.rows))
+
+
+def notes_on_labels(
+    specialist: Answered, others: Sequence[Answered], metric: Metric, alpha: float, fewest: int
+) -> list[str]:
+    """What a reader must know of labels that few rows have. `fewest`: test rows from which a label's figure counts."""
+    counts = Counter(label for row in specialist.rows for label in row.labels)
+    if not counts:
+        return []
+    notes = []
+    most, rows = counts.most_common(1)[0]
+    errs = 1 - rows / len(specialist.rows)
+    if len(counts) > 1 and errs <= alpha:
+        notes.append(
+            f"Always answering `{most}` would be wrong on {errs:.2%} of the rows, less than the {alpha:.1%} that the "
+            "threshold promises: it says nothing of the other labels. Set evaluation.alpha far below."
+        )
+    if metric is not Metric.MACRO_F1:
+        return notes
+    if rare := [f"`{label}` ({count})" for label, count in counts.items() if count < fewest]:
+        notes.append(
+            f"By macro-F1 all labels count alike, and of {len(rare)} of {len(counts)} there are fewer than {fewest} "
+            f"rows, so that one answer moves the figure far, and an interval without errors is too narrow: "
+            f"{_listed(sorted(rare))}."
+        )
+    met: dict[frozenset[str], list[Answered]] = {}
+    for other in others:
+        met.setdefault(frozenset(label for row in other.rows for label in row.labels), []).append(other)
+    for labels, same in met.items():
+        if lacking := sorted(f"`{label}`" for label in counts.keys() - labels):
+            notes.append(
+                f"The {len(same[0].rows)} rows of {' and '.join(other.name for other in same)} have none of "
+                f"{_listed(lacking)}, so that the comparison is over the other labels: more evaluation.generalist_rows "
+                "would have them."
+            )
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def confusions(specialist: Answered) -> list[Confusion]:

@@ -95,6 +95,8 @@ class Comparison(Struct, frozen=True):
     discordant: int
     cpu_ratio: float | None
     """The specialist's median CPU seconds as a share of the other's."""
+    labels: int | None = None
+    """Different labels that these rows have; None for free text, and in older reports."""
 
 
 class Abstention(StrEnum):

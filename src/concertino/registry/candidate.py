@@ -10,7 +10,7 @@ from concertino.errors import PromotionRefused
 from concertino.models.adapters import MANIFEST as ADAPTER_MANIFEST
 from concertino.models.catalogue import Entry
 from concertino.models.inventory import EMBEDDED
-from concertino.registry.gate import GENERALIST, Evidence, Report
+from concertino.registry.gate import GENERALIST, Evidence, Report, Runner
 from concertino.registry.model_card import model_card
 from concertino.registry.version import ADAPTER, Figures, Lineage, SourceFile, Version
 
@@ -57,6 +57,19 @@ def read_predictions(path: Path, runner: str) -> dict[str, Prediction]:
     except (OSError, msgspec.MsgspecError):
         return {}
     return {item.id: item for item in found if item.runner in ("", runner)}
+
+
+def check_predictions(run: Path, specialist: Runner) -> None:
+    """Raises PromotionRefused where the answers of the specialist are not all there: without them a run would not be
+    compared with what serves, row by row, but with the generalist alone.
+    """
+    path = run / PREDICTIONS
+    found = len(read_predictions(path, specialist.name))
+    if found != specialist.rows:
+        raise PromotionRefused(
+            f"{path} has {found} answers that can be read of the {specialist.rows} rows that were evaluated. Run "
+            "`concertino evaluate` again, which asks nothing twice."
+        )
 
 
 def make_candidate(

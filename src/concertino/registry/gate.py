@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from concertino.errors import PromotionRefused
 from concertino.models.adapters import AdapterManifest
-from concertino.recipe import Recipe
+from concertino.recipe import Metric, Recipe
 
 TEST = "test"
 GENERALIST = "generalist"
@@ -44,6 +44,8 @@ class Against(Struct, frozen=True):
     cpu_ratio: float | None = None
     p: float | None = None
     """Of the paired test that the two are alike; None in a report that has none."""
+    labels: int | None = None
+    """Different labels that the rows have; None for free text, and in a report that does not say."""
 
 
 class Threshold(Struct, frozen=True):
@@ -218,7 +220,10 @@ def _gain(evidence: Evidence) -> Iterator[Check]:
         over = min(prompted, key=lambda found: found.lower)
         name = over.name
     enough = f"{over.rows} rows were answered by both it and {name}; {MIN_ROWS} are the fewest that show anything."
-    yield Check("rows", over.rows >= MIN_ROWS, enough)
+    of_one = isinstance(over, Against) and over.labels == 1 and evidence.report.metric == Metric.MACRO_F1
+    if of_one:
+        enough += " They all have one label, which shows nothing of the others: raise evaluation.generalist_rows."
+    yield Check("rows", over.rows >= MIN_ROWS and not of_one, enough)
     bounds = f"at 95 % from {over.lower:+.3f} to {over.upper:+.3f}"
     wanted, certain = f"the lower bound must be above {margin:g}", True
     if over.p is not None and margin >= 0:
