@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from concertino.backends.base import BackendContext, Generation, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
+from concertino.backends.llamacpp import backend as llamacpp_backend
 from concertino.backends.llamacpp.beams import Beam, Token, search
 from concertino.types import Chunk, FinishReason, Message, Role, Sampling, TokenLogprob
 
@@ -106,3 +107,29 @@ async def test_on_a_real_model_one_beam_is_greedy_and_more_are_likelier(smol: Pa
     assert one.text == greedy.text
     total = [sum(step.logprob for step in each.logprobs) for each in (one, four)]
     assert total[1] >= total[0] - 0.05, "as likely, but for what a batch rounds"
+
+
+@pytest.mark.models
+async def test_two_searches_do_not_take_the_engine_s_places_from_each_other(
+    smol: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    running = 0
+
+    async def searching(*_: object) -> Chunk:
+        nonlocal running
+        running += 1
+        at_once.append(running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return Chunk(text="x", finish_reason=FinishReason.STOP)
+
+    monkeypatch.setattr(llamacpp_backend, "likeliest", searching)
+    backend = LlamaCppBackend(BackendContext("local", {}, (ModelUse("smol", context_tokens=512),), lambda _: smol))
+    await backend.start()
+    try:
+        generation = Generation("smol", (Message(Role.USER, "Hello"),), beams=4)
+        await asyncio.gather(*(anext(aiter(backend.generate(generation))) for _ in range(3)))
+    finally:
+        await backend.close()
+    assert at_once == [1, 1, 1]

@@ -63,6 +63,9 @@ class LlamaCppBackend:
         self._engines: dict[str, EngineProcess] = {}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._scopes: Scopes | None = None
+        self._searching = {model: asyncio.Lock() for model in self._uses}
+        """One beam search at a time for a model: it keeps the engine's places busy by itself, and two would take them from
+        each other at every step, with what has been read there."""
         self._toolless: set[str] = set()
         """Models whose chat template leaves tools out."""
 
@@ -177,11 +180,12 @@ class LlamaCppBackend:
         longest = generation.sampling.max_tokens
         most = longest if isinstance(longest, int) else engine.spec.context_tokens
         lora = self._scales(engine.spec, generation)
-        try:
-            return await likeliest(session, messages, beams, most, lora, self._who(engine))
-        except BackendUnavailable:
-            await engine.wait_restarted()  # it died; its successor begins anew
-            return await likeliest(session, messages, beams, most, lora, self._who(engine))
+        async with self._searching[generation.model]:
+            try:
+                return await likeliest(session, messages, beams, most, lora, self._who(engine))
+            except BackendUnavailable:
+                await engine.wait_restarted()  # it died; its successor begins anew
+                return await likeliest(session, messages, beams, most, lora, self._who(engine))
 
     def _scales(self, spec: EngineSpec, generation: Generation) -> list[dict[str, float]]:
         if generation.adapter is not None and generation.adapter not in spec.adapters:
