@@ -76,6 +76,22 @@ def test_two_specialists_of_one_name_and_an_undeclared_backend_are_refused() -> 
         build(raw, "a test")
 
 
+@pytest.mark.parametrize(
+    ("skill", "said"),
+    [
+        ({"labels": [], "beams": 9}, "beams: 9 must lie between 1 and 8"),
+        ({"labels": [], "beams": 0}, "beams: 0 must lie between 1 and 8"),
+        ({"labels": ["yes", "no"], "beams": 4}, "beams: only free text is searched for"),
+    ],
+)
+def test_beams_are_for_free_text_and_not_too_many(skill: dict[str, Any], said: str) -> None:
+    raw = echo_team()
+    card = next(card for card in raw["specialists"] if card.get("skills"))
+    card["skills"][0] |= skill
+    with pytest.raises(ConfigurationError, match=said):
+        build(raw, "a test")
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().home = "x"  # type: ignore[misc]

@@ -128,3 +128,16 @@ def test_what_counts_as_right_is_part_of_a_recipe_s_digest_only_where_it_is_said
     other = load(tmp_path, **PROSE, evaluation={"metric": "chrf", "right_score": 0.5})
     assert plain.digest == said.digest != other.digest
     assert plain.training_digest == other.training_digest  # nothing that is trained depends on it
+
+
+def test_beams_are_for_free_text_and_change_no_training(tmp_path: Path) -> None:
+    greedy = load(tmp_path, **PROSE)
+    searched = load(tmp_path, **PROSE, beams=4)
+    assert searched.training_digest == greedy.training_digest and searched.digest != greedy.digest
+    assert load(tmp_path, **PROSE, beams=1).digest == greedy.digest, "as if it were left out"
+    assert searched.card(()).beams == 4
+    for beams in (0, 9):
+        with pytest.raises(RecipeInvalid, match=r"beams: .* must lie between 1 and 8"):
+            load(tmp_path, **PROSE, beams=beams)
+    with pytest.raises(RecipeInvalid, match="beams: a label is one of a closed set"):
+        load(tmp_path, beams=4)

@@ -3,7 +3,7 @@
 import re
 
 from concertino.errors import ConfigurationError
-from concertino.settings import Settings
+from concertino.settings import MOST_BEAMS, Settings
 from concertino.template import problem_with
 
 
@@ -38,6 +38,11 @@ def check(settings: Settings, source: str) -> None:
                 refuse(f"specialists.{card.name}.skills.{skill.name}.template", f"{skill.template!r}: {problem}")
             if skill.labels and skill.json_schema:
                 refuse(f"specialists.{card.name}.skills.{skill.name}", "give labels or json_schema, not both.")
+            if not 1 <= skill.beams <= MOST_BEAMS:
+                where = f"specialists.{card.name}.skills.{skill.name}.beams"
+                refuse(where, f"{skill.beams} must lie between 1 and {MOST_BEAMS}.")
+            if skill.beams > 1 and (skill.labels or skill.json_schema):
+                refuse(f"specialists.{card.name}.skills.{skill.name}.beams", "only free text is searched for.")
             if skill.calculate and (skill.labels or skill.json_schema):
                 refuse(f"specialists.{card.name}.skills.{skill.name}.calculate", "only free text is calculated.")
     if settings.specialists and settings.router.default not in names:

@@ -277,6 +277,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     calculate: bool = False
     """Free text only: an answer that begins with `=`, as `= (3-2)/2*100 percent`, is calculated, and the result is sent
     in its place. A source's label such as `{answer:by derivation}` teaches such answers."""
+    beams: int = 1
+    """Free text only: how many answers are followed at each token, of which the likeliest is given (1 to 8). More find
+    a likelier one, for several times the work; 1 is greedy decoding. It changes no training: evaluate again."""
     on_low_confidence: str = "abstain"
     """`abstain`, or `escalate` to the router's default specialist."""
     training: Training = Training()
@@ -304,8 +307,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         """SHA-256 of the recipe's content, whatever its file looks like."""
         content = msgspec.to_builtins(self)
         del content["data"]["licences"]
-        if not self.calculate:
-            del content["calculate"]  # recipes of before this key keep their digests
+        for later, usual in (("calculate", False), ("beams", 1)):  # recipes of before these keys keep their digests
+            if content[later] == usual:
+                del content[later]
         return digest_of(content)
 
     @property
@@ -351,4 +355,5 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             max_tokens=self.max_tokens,
             template=self.template,
             calculate=self.calculate,
+            beams=self.beams,
         )

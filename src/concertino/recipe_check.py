@@ -6,6 +6,7 @@ from pathlib import Path
 
 from concertino.errors import RecipeInvalid
 from concertino.recipe import SKILL_NAME, Engine, Metric, Recipe
+from concertino.settings import MOST_BEAMS
 from concertino.template import calculates, problem_with
 
 Refuse = Callable[[str, str], None]
@@ -74,6 +75,10 @@ def _check_data(recipe: Recipe, refuse: Refuse) -> None:
 def _check_answers(recipe: Recipe, refuse: Refuse) -> None:
     if recipe.calculate and not recipe.free_text:
         refuse("calculate", "labels are not calculated; set free_text to true, or leave it out.")
+    if not 1 <= recipe.beams <= MOST_BEAMS:
+        refuse("beams", f"{recipe.beams} must lie between 1 and {MOST_BEAMS}.")
+    if recipe.beams > 1 and not recipe.free_text:
+        refuse("beams", "a label is one of a closed set, and needs no search; leave it out.")
     if recipe.free_text and recipe.labels:
         refuse("labels", "a skill that answers with free text has no labels; leave one of the two out.")
     if recipe.free_text and recipe.training.engine is Engine.ENCODER:

@@ -13,6 +13,8 @@ from msgspec import Struct, field
 
 from concertino.template import TEXT
 
+MOST_BEAMS = 8
+
 
 class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the endpoint listens and what it accepts."""
@@ -196,6 +198,9 @@ class SkillCard(Struct, frozen=True, forbid_unknown_fields=True):
     `{text}\\n{contexts}`. `concertino run` fills it."""
     calculate: bool = False
     """An answer that begins with `=`, as `= (3-2)/2*100 percent`, is calculated, and the result sent in its place."""
+    beams: int = 1
+    """Free text only: how many answers are followed at each token, of which the likeliest is given (1 to 8). More find
+    a likelier one, for several times the work; 1 is greedy decoding."""
 
 
 class SpecialistCard(Struct, frozen=True, forbid_unknown_fields=True):

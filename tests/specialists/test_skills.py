@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from msgspec import UNSET
 
 from concertino.backends.base import Capability
 from concertino.config import SkillCard, SpecialistCard
@@ -92,6 +93,15 @@ def test_an_engine_without_grammars_is_given_a_schema_and_one_without_either_is_
     assert by_schema.response_format["json_schema"]["schema"] == {"type": "string", "enum": ["yes", "no"]}
     with pytest.raises(UnsupportedParameter, match="cannot constrain"):
         skill_generation(CARD, SKILL, "x", frozenset())
+
+
+def test_a_skill_with_beams_is_searched_for_and_refused_where_nobody_can_search() -> None:
+    can = frozenset({Capability.BEAMS, Capability.LOGPROBS})
+    searched = SkillCard("bash", "d", "Answer.", beams=4, text_temperature=2.0)
+    assert skill_generation(CARD, searched, "x", can).beams == 4
+    assert skill_generation(CARD, SkillCard("bash", "d", "Answer."), "x", can).beams is UNSET
+    with pytest.raises(UnsupportedParameter, match="backend 'local' cannot search"):
+        skill_generation(CARD, searched, "x", frozenset({Capability.LOGPROBS}))
 
 
 def test_the_confidence_of_free_text_is_its_probability_by_its_temperature() -> None:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from concertino.errors import ModelMissing
 from concertino.types import Chunk, Embeddings, Message, Sampling
@@ -21,6 +21,7 @@ class Capability(StrEnum):
     LOGPROBS = "logprobs"
     SEED = "seed"
     ADAPTERS = "adapters"
+    BEAMS = "beams"
     LABELS = "labels"
     """Answers with a label of its adapter and nothing else, so there is nothing to constrain."""
     EXTRA = "extra"
@@ -67,7 +68,8 @@ class Generation(Struct, frozen=True):
 
     With `adapter` (the path of a LoRA file named in `uses`) only that adapter shapes the answer, at `adapter_scale`;
     without, the base answers, whatever else is loaded. `grammar` is GBNF (llama.cpp, grammars/README.md).
-    `response_format`, `tools` and `tool_choice` keep their OpenAI form.
+    `response_format`, `tools` and `tool_choice` keep their OpenAI form. With `beams` the answer is the likeliest that a
+    search with so many sequences finds, in place of one that is drawn; it has neither tools nor a form.
     """
 
     model: str
@@ -80,6 +82,7 @@ class Generation(Struct, frozen=True):
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    beams: int | UnsetType = UNSET
 
 
 class Backend(Protocol):

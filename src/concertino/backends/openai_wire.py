@@ -103,25 +103,33 @@ async def post_embeddings(
     session: aiohttp.ClientSession, url: str, model: str, texts: Sequence[str], who: str
 ) -> Embeddings:
     """The embeddings call of the same protocol; vectors come back at unit length."""
+    said = await post_json(session, url, {"model": model, "input": list(texts)}, who)
     try:
-        async with session.post(url, json={"model": model, "input": list(texts)}) as response:
-            body = await response.read()
-            if response.status != 200:
-                raise error_from(response.status, body, who)
-    except TimeoutError as error:
-        raise BackendTimeout(f"{who} did not answer in time.") from error
-    except aiohttp.ClientError as error:
-        raise BackendUnavailable(f"{who} cannot be reached: {error}. Check that it runs.") from error
-    try:
-        said = msgspec.json.decode(body)
         rows = sorted(said["data"], key=lambda row: row["index"])
         read = _usage(said.get("usage"))
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
-    except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BackendError(f"{who} sent something that is not a list of embeddings.") from error
     if len(vectors) != len(texts):
         raise BackendError(f"{who} sent {len(vectors)} embeddings for {len(texts)} texts.")
     return Embeddings([_unit(vector) for vector in vectors], read.prompt_tokens if read else 0)
+
+
+async def post_json(session: aiohttp.ClientSession, url: str, body: dict[str, Any], who: str) -> Any:
+    """Post `body` and read the JSON that comes back. Raises BackendTimeout, BackendUnavailable, BackendError."""
+    try:
+        async with session.post(url, json=body) as response:
+            said = await response.read()
+            if response.status != 200:
+                raise error_from(response.status, said, who)
+    except TimeoutError as error:
+        raise BackendTimeout(f"{who} did not answer in time. Send the request again, or ask for less.") from error
+    except (aiohttp.ClientError, ConnectionError, FileNotFoundError) as error:
+        raise BackendUnavailable(f"{who} cannot be reached: {error}. Check that it runs.") from error
+    try:
+        return msgspec.json.decode(said)
+    except msgspec.DecodeError as error:
+        raise BackendError(f"{who} sent something that is not JSON: {said[:80]!r}.") from error
 
 
 async def sse_data(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

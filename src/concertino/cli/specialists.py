@@ -100,7 +100,8 @@ def in_full(card: SpecialistCard, served: dict[str, Served]) -> str:
             lines.append(f"  JSON schema: {msgspec.json.encode(skill.json_schema).decode()}")
         else:
             calculated = ", and with the results of calculations" if skill.calculate else ""
-            lines.append(f"  answers in free text{calculated}")
+            searched = f", the likeliest of a search with {skill.beams} beams" if skill.beams > 1 else ""
+            lines.append(f"  answers in free text{searched}{calculated}")
         below = "escalates" if skill.on_low_confidence == "escalate" else "abstains"
         if skill.labels or skill.threshold is not None:
             sure = "none: it never abstains" if skill.threshold is None else f"{skill.threshold:g}; it {below} below"

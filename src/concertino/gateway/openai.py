@@ -119,6 +119,7 @@ def _models(call: Call) -> list[dict[str, Any]]:
             about = {
                 "template": skill.template,
                 "calculate": skill.calculate,
+                "beams": skill.beams,
                 "labels": list(skill.labels),
                 "threshold": skill.threshold,
                 "scope_threshold": skill.scope_threshold,

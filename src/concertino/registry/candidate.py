@@ -96,6 +96,7 @@ def make_candidate(
         evaluation=Evaluation(summary(figures), report.command, report.created[:10]),
         template=recipe.template,
         calculate=recipe.calculate,
+        beams=recipe.beams,
     )
     version = Version(
         name=recipe.name,

@@ -16,7 +16,7 @@ ADAPTER = "adapter"
 SHORT = 12
 """Digits of a content hash that name a folder."""
 
-_LATER = ("template", "calculate", "scope_threshold", "text_temperature")
+_LATER = ("template", "calculate", "scope_threshold", "text_temperature", "beams")
 """Fields of a card that count for a version's name only where they are set."""
 _BARE = SkillCard("", "", "")
 

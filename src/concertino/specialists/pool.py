@@ -127,7 +127,14 @@ class Pool:
         if not limited or not told:  # nothing would ever call for it, or everything
             return None
         bare = structs.replace(
-            skill, threshold=None, scope_threshold=None, text_temperature=None, backend="", model="", adapter=None
+            skill,
+            threshold=None,
+            scope_threshold=None,
+            text_temperature=None,
+            beams=1,
+            backend="",
+            model="",
+            adapter=None,
         )
         return Target(self.get(default), bare)
 

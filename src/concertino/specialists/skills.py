@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from concertino.backends.base import Capability, Generation
 from concertino.confidence import tempered
 from concertino.config import SkillCard, SpecialistCard
@@ -17,7 +19,8 @@ _LEAST = -700.0
 
 
 def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: frozenset[Capability]) -> Generation:
-    """One constrained, greedy generation for one text. Raises UnsupportedParameter if the engine cannot constrain."""
+    """One constrained generation for one text, greedy or by beam search. Raises UnsupportedParameter if the engine
+    cannot constrain, or search."""
     grammar, response_format = None, None
     if skill.labels and Capability.LABELS not in can:
         if Capability.GRAMMAR in can:
@@ -30,6 +33,8 @@ def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: fro
         if Capability.JSON_SCHEMA not in can:
             raise _cannot(card, skill, "a JSON schema")
         response_format = _schema_format(skill.name, skill.json_schema)
+    if skill.beams > 1 and Capability.BEAMS not in can:
+        raise _cannot(card, skill, "the likeliest of several texts (`beams`)", "search for it")
     instruction = skill.instruction.replace("{labels}", "; ".join(skill.labels))
     rivals = TOP_LOGPROBS if skill.labels else int(_tells_text(skill))
     wants_logprobs = rivals > 0 and Capability.LOGPROBS in can
@@ -45,6 +50,7 @@ def skill_generation(card: SpecialistCard, skill: SkillCard, text: str, can: fro
         adapter=card.adapter,
         grammar=grammar,
         response_format=response_format,
+        beams=skill.beams if skill.beams > 1 else UNSET,
     )
 
 
@@ -126,9 +132,11 @@ def _schema_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
 
 
-def _cannot(card: SpecialistCard, skill: SkillCard, what: str) -> UnsupportedParameter:
+def _cannot(
+    card: SpecialistCard, skill: SkillCard, what: str, action: str = "constrain its answers"
+) -> UnsupportedParameter:
     return UnsupportedParameter(
-        f"{card.name}/{skill.name} must answer with {what}, and backend {card.backend!r} cannot constrain its answers. "
+        f"{card.name}/{skill.name} must answer with {what}, and backend {card.backend!r} cannot {action}. "
         "Give the specialist another backend.",
         param="model",
     )

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from concertino.backends.base import BackendContext, Capability, Generation, Health, ModelUse
+from concertino.backends.llamacpp.beams import likeliest
 from concertino.backends.llamacpp.process import EngineProcess, EngineSpec
 from concertino.backends.llamacpp.tools import call_format, calls_from_text, required, shown
 from concertino.backends.openai_wire import chat_body, post_embeddings, stream_chat
@@ -47,6 +48,7 @@ class LlamaCppBackend:
             Capability.LOGPROBS,
             Capability.SEED,
             Capability.ADAPTERS,
+            Capability.BEAMS,
         }
     )
 
@@ -61,6 +63,9 @@ class LlamaCppBackend:
         self._engines: dict[str, EngineProcess] = {}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._scopes: Scopes | None = None
+        self._searching = {model: asyncio.Lock() for model in self._uses}
+        """One beam search at a time for a model: it keeps the engine's places busy by itself, and two would take them from
+        each other at every step, with what has been read there."""
         self._toolless: set[str] = set()
         """Models whose chat template leaves tools out."""
 
@@ -123,6 +128,10 @@ class LlamaCppBackend:
         for message in body["messages"]:
             if message["role"] == Role.DEVELOPER:
                 message["role"] = Role.SYSTEM.value  # chat templates know no other name for it
+        if generation.beams is not UNSET:
+            chunk = await self._likeliest(engine, session, body["messages"], generation, generation.beams)
+            yield structs.replace(chunk, scope=await self._scope(generation))
+            return
         rivals = generation.sampling.top_logprobs
         if generation.sampling.logprobs and not rivals:
             body["top_logprobs"] = 1  # at 0 llama.cpp gives no log-probabilities at all
@@ -164,6 +173,19 @@ class LlamaCppBackend:
             await engine.wait_restarted()
             async for chunk in stream_chat(session, _CHAT_URL, body, self._who(engine)):
                 yield chunk
+
+    async def _likeliest(
+        self, engine: EngineProcess, session: aiohttp.ClientSession, messages: Any, generation: Generation, beams: int
+    ) -> Chunk:
+        longest = generation.sampling.max_tokens
+        most = longest if isinstance(longest, int) else engine.spec.context_tokens
+        lora = self._scales(engine.spec, generation)
+        async with self._searching[generation.model]:
+            try:
+                return await likeliest(session, messages, beams, most, lora, self._who(engine))
+            except BackendUnavailable:
+                await engine.wait_restarted()  # it died; its successor begins anew
+                return await likeliest(session, messages, beams, most, lora, self._who(engine))
 
     def _scales(self, spec: EngineSpec, generation: Generation) -> list[dict[str, float]]:
         if generation.adapter is not None and generation.adapter not in spec.adapters:
