@@ -1,12 +1,18 @@
 """What of a chat body is put into one shape for every engine, and what is refused before an engine sees it."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from concertino.config import PolicySettings, Settings
 from concertino.errors import InvalidRequest
 from concertino.gateway.openai_request import parse_chat, with_limits
-from concertino.types import Request
+from concertino.policy import Policy, SpecialistFacts
+from concertino.specialists.pool import Pool, Target
+from concertino.specialists.prompts import generation_for
+from concertino.types import Principal, Request
 
 HELLO = {"role": "user", "content": "Hello"}
 TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
@@ -116,3 +122,23 @@ def test_own_options_that_are_null_count_as_absent() -> None:
 def test_a_conversation_of_the_assistant_alone_is_told_what_is_wanted() -> None:
     said = refused({"messages": [{"role": "assistant", "content": "Hi"}]})
     assert "role 'user'" in said.message and "empty" not in said.message
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("he has diabetes and his number is 123-", "45-6789"),
+        ("Write to Mr Jones of asth", "ma"),
+    ],
+)
+async def test_what_content_parts_cut_in_two_is_whole_for_policy(parts: tuple[str, str]) -> None:
+    content = [{"type": "text", "text": part} for part in parts]
+    request = parsed({"messages": [{"role": "user", "content": content}]})
+    policy = Policy(PolicySettings(detector_timeout_s=20.0), [SpecialistFacts("general")])
+    assert (await policy.evaluate(request, Principal())).facts.health_data
+
+
+def test_engines_are_given_content_parts_as_one_string(team_settings: Callable[..., Settings]) -> None:
+    pool = Pool(team_settings(), Path, lambda card: "")
+    request = parsed({"messages": [{"role": "user", "content": [{"type": "text", "text": part} for part in "ab"]}]})
+    assert generation_for(Target(pool.get("general")), request).messages[-1].content == "a\nb"

@@ -12,6 +12,7 @@ from concertino.backends.echo import EchoBackend
 from concertino.config import Settings, build, load
 from concertino.errors import ConfigurationError
 from concertino.knowledge.index import index_path
+from concertino.knowledge.passages import Passage
 from concertino.orchestrator.decider import Decider, specialist_facts
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.service import Service
@@ -222,6 +223,47 @@ async def test_health_data_reaches_the_embedding_model_only_if_it_is_tagged(
     else:
         await service.answer(request)
     assert len(texts) == embedded
+
+
+PATIENT = Passage(
+    "Discharge letter: gout",
+    "Jane Doe, born 12 March 1961, MRN 4711-0815, was treated for gout of the big toe, which was red and swollen.",
+    "letters.txt",
+    "paragraph 1",
+)
+
+
+@pytest.mark.parametrize("system", ["", "Answer in French."])
+async def test_a_passage_with_health_data_reaches_no_model_that_is_not_tagged_for_it(
+    make: Make, home: Path, tmp_path: Path, system: str
+) -> None:
+    put(home, "legal", PATIENT, *ALL)
+    answer = await make("optional").answer(asked(QUESTION, model="legal", system=system))
+    assert GOUT.text in answer.text  # the echo says what it was given
+    assert "Jane" not in answer.text
+    end = AuditReader(tmp_path / "audit.db").show(answer.id).end
+    assert end is not None and end["sources"] == [GOUT.id]
+
+
+async def test_where_a_model_may_see_no_passage_it_says_so_and_answers_without(make: Make, home: Path) -> None:
+    put(home, "legal", PATIENT)
+    answer = await make("optional").answer(asked(QUESTION, model="legal"))
+    assert answer.text.startswith("Sources on this were found, but `legal` may not see what they say")
+    assert answer.text.endswith(f"from memory.\n\n{QUESTION}")
+
+
+async def test_passages_that_are_health_data_only_together_are_not_given_together(make: Make, home: Path) -> None:
+    who = Passage("A big toe", "The big toe of Jane Doe, MRN 4711-0815, is red at night.", "a.txt", "")
+    put(home, "legal", GOUT, who)
+    answer = await make("optional").answer(asked("why is the big toe red at night?", model="legal"))
+    assert ("Jane" in answer.text) != (GOUT.text in answer.text)
+
+
+async def test_a_specialist_that_is_tagged_for_health_data_is_given_passages_that_hold_it(
+    make: Make, home: Path
+) -> None:
+    put(home, "medical", PATIENT)
+    assert PATIENT.text in (await make("optional").answer(asked(QUESTION))).text
 
 
 async def test_a_question_for_another_is_only_told_so(make: Make) -> None:

@@ -48,10 +48,61 @@ def types(text: str) -> set[str]:
         ("Name: Xolani", "person"),
         ("Patient: Xolani Dlamini", "person"),
         ("add Bekbolat Musliyevich to it", "person"),
+        ("patient is john smith date of birth march fourth", "person"),
+        ("the patient, Mr\nOkafor", "person"),
+        ("Mevrouw Jansen", "person"),
+        ("dob: 19620304", "date_of_birth"),
+        ("DOB 04MAR1962", "date_of_birth"),
+        ("nato il 12/03/1960", "date_of_birth"),
     ],
 )
 def test_an_identifier_is_found(text: str, kind: str) -> None:
     assert kind in types(text)
+
+
+EXCHANGED = {
+    "HL7 v2": ("PID|1||987654^^^HOSP^MR||OKAFOR^CHIDI||19620304|M", {"record_number", "person"}),
+    "HL7 v2, next of kin": ("NK1|1|OKAFOR^NKECHI|SPO", {"person"}),
+    "FHIR, a name": ('{"name": [{"family": "Okafor", "given": ["Chidi"]}]}', {"person"}),
+    "FHIR, a birth date": ('{"birthDate": "1962-03-04"}', {"date_of_birth"}),
+    "FHIR, a reference": ('{"subject": {"reference": "Patient/98765"}}', {"record_number"}),
+    "FHIR, who is meant": ('{"subject": {"display": "Chidi Okafor"}}', {"person"}),
+    "a path": ("GET https://ehr.example/patients/987654/conditions", {"record_number"}),
+    "CDA, a name": ("<name><given>Chidi</given><family>Okafor</family></name>", {"person"}),
+    "CDA, a birth date": ('<birthTime value="19620304"/>', {"date_of_birth"}),
+    "CDA, a number": ('<patientRole><id extension="987654" root="2.16.840"/>', {"record_number"}),
+    "CSV": ("mrn,sex,diagnosis\n987654,M,asthma", {"record_number"}),
+    "CSV with names": ("name,city\nChidi Okafor,Bern", {"person"}),
+    "CSV with quotes": ('"Last name","City"\n"Okafor, MD",Bern', {"person"}),
+    "TSV": ("Patient\tDx\nOkafor, Chidi\tasthma", {"person"}),
+    "semicolons": ("Nachname;Vorname\nOkafor;Chidi", {"person"}),
+    "Markdown": ("| Patient | MRN |\n|---|---|\n| Chidi Okafor | 987654 |", {"person"}),
+    "SQL": ("INSERT INTO visits (mrn, dx) VALUES ('987654', 'asthma');", {"record_number"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", EXCHANGED)
+def test_an_identifier_is_found_by_its_place_in_a_record(form: str) -> None:
+    text, kinds = EXCHANGED[form]
+    assert kinds <= types(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,dose\nmetformin,500 mg",
+        "| Name | Use |\n|---|---|\n| metformin | diabetes |",
+        "| Name | Use |\n|---|---|\n| Machine Learning | a service |",
+        "mrn,name\n,",
+        "CREATE TABLE visits (mrn text, dob date);",
+        "INSERT INTO drugs (name, dose) VALUES ('metformin', 500);",
+        '{"family": "", "given": []}',
+        "Patient/ID is how FHIR refers to one",
+        "patients, carers, and friends\nneed support, rest, and time",
+    ],
+)
+def test_a_table_or_a_form_of_other_things_identifies_nobody(text: str) -> None:
+    assert not types(text)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +142,11 @@ def test_unicode_dress_does_not_hide_a_card(text: str) -> None:
     assert "card" in types(text)
 
 
+@pytest.mark.parametrize("before", range(250, 262))
+def test_a_letter_and_its_accent_are_one_wherever_they_stand(before: int) -> None:
+    assert normalise("x" * before + "e\u0301") == "x" * before + "é"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -103,6 +159,19 @@ def test_unicode_dress_does_not_hide_a_card(text: str) -> None:
         "a laparoscopic cholecystectomy",
         "dia\u00adbetes",
         "ｄｉａｂｅｔｅｓ",
+        "asthma/copd",
+        "/conditions/diabetes",
+        "hx of HTN/T2DM",
+        "he had a heart\nattack",
+        "she wants to end her life",
+        "Verdacht auf Schlaganfall",
+        "chronische Nierenerkrankung",
+        "une insuffisance cardiaque",
+        "traité pour un infarctus",
+        "padece hipertensión",
+        "soffre di ipertensione",
+        "opgenomen na een beroerte",
+        "suspeita de câncer",
     ],
 )
 def test_a_health_context_is_found(text: str) -> None:
@@ -116,6 +185,10 @@ def test_a_health_context_is_found(text: str) -> None:
         "my card was declined",
         "this agreement is governed by law",
         "the hypothesis holds",
+        "Verdacht auf Betrug, der Vertrag leidet an einem Mangel",
+        "une ordonnance du tribunal, et un vice dont souffre le contrat",
+        "la cuenta sufre retrasos y el pago fue ingresado",
+        "il conto soffre di ritardi",
     ],
 )
 def test_other_subjects_are_no_health_context(text: str) -> None:
@@ -144,6 +217,10 @@ HOSTILE = {
     **{unit: unit for unit in ("a", "1", "(", "@", "-", ".", " ", "+", ":", "/")},
     **{
         unit: unit for unit in ("a@", "12-", "1 a ", "0 0", "+1 (", "Ab ", "AB12 ", "1111 ", "my name is ", "12 rue a ")
+    },
+    **{
+        unit: unit
+        for unit in ("PID|", "PID|1||a^b", "name,mrn\n", "name|\n\n", '"subject": {', "<given ", "(a,b) values (")
     },
     "combining": "\u0327\u0301",
     "mixed": "".join(_MIXED.choice("a1(@- .:/AbM") for _ in range(4_000)),

@@ -108,6 +108,22 @@ HEALTH_DATA = {
     "a word cut in two": Request(
         messages=(Message(Role.USER, (ContentPart("text", f"{NAME} diab"), ContentPart("text", "etes"))),)
     ),
+    "escapes in an envelope that a tool's result stands in": Request(
+        messages=(
+            Message(Role.TOOL, 'Result: {"note": "\\u0061sthma"}', tool_call_id="1"),
+            Message(Role.USER, NAME),
+        )
+    ),
+    "escapes in the user's own JSON": says('{"note": "seen today\\nJane Doe has \\u0061sthma"}'),
+    "a pair of surrogates beside it": says(f"{NAME} \\ud83d\\ude00 \\u0061sthma"),
+    "Unicode's invisible tags": says("go on" + "".join(chr(0xE0000 + ord(one)) for one in f"{NAME} {ILLNESS}")),
+    "a value that a schema gives to a property": Request(
+        messages=says(ILLNESS).messages,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "x", "schema": {"properties": {"patient_name": {"const": "Okafor"}}}},
+        },
+    ),
     "full-width letters": says(f"{NAME} ａｓｔｈｍａ"),
 }
 
@@ -118,6 +134,34 @@ async def test_health_data_reaches_only_the_phi_tag(where: str) -> None:
     assert verdict.facts.health_data
     assert verdict.eligible == ("medical",)
     assert verdict.facts.failed_detectors == ()
+
+
+PLAIN_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_patient",
+        "description": "The patient's name and default dose.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "description": "Whose", "examples": ["string"]},
+                "unit": {"enum": ["mg", "ml"], "default": "mg"},
+            },
+        },
+    },
+}
+
+
+async def test_what_a_tool_gives_as_a_value_is_read_as_one() -> None:
+    schema = {"properties": {"mrn": {"enum": ["987654"]}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    request = Request(messages=says(ILLNESS).messages, tools=(tool,))
+    assert (await Policy(SETTINGS, TEAM).evaluate(request, ANYBODY)).facts.identifiers == ("record_number",)
+
+
+async def test_a_tool_that_names_nobody_identifies_nobody() -> None:
+    request = Request(messages=says(ILLNESS).messages, tools=(PLAIN_TOOL,))
+    assert (await Policy(SETTINGS, TEAM).evaluate(request, ANYBODY)).facts.identifiers == ()
 
 
 @pytest.mark.parametrize("text", [NAME, ILLNESS, "sort a list"])

@@ -227,16 +227,14 @@ def _messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _in_one_shape(message: Message, where: str) -> Message:
-    """As every engine reads it: content as a string, arguments of calls as a JSON object."""
+    """As every engine reads it: arguments of calls as a JSON object. Parts of content stay as they came until a prompt
+    is made of them, because policy reads what they say side by side."""
     if message.tool_call_id is not None:
         _check_call_id(message.tool_call_id, f"{where}.tool_call_id")
-    changes: dict[str, Any] = {}
-    if isinstance(message.content, tuple):
-        changes["content"] = message.text
-    if message.tool_calls:
-        calls = enumerate(message.tool_calls)
-        changes["tool_calls"] = tuple(_tool_call(call, f"{where}.tool_calls[{place}]") for place, call in calls)
-    return msgspec.structs.replace(message, **changes) if changes else message
+    if not message.tool_calls:
+        return message
+    calls = tuple(_tool_call(call, f"{where}.tool_calls[{place}]") for place, call in enumerate(message.tool_calls))
+    return msgspec.structs.replace(message, tool_calls=calls)
 
 
 def _tool_call(call: ToolCall, where: str) -> ToolCall:

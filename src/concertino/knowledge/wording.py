@@ -39,6 +39,14 @@ def recalled(specialist: str) -> str:
     return f"No source on this was found among the files ingested for `{specialist}`; what follows is from memory."
 
 
+def withheld(specialist: str) -> str:
+    """What comes before an answer from memory, where policy lets the specialist see nothing of what was found."""
+    return (
+        f"Sources on this were found, but `{specialist}` may not see what they say together with this request; what "
+        "follows is from memory."
+    )
+
+
 def nothing_ingested(specialist: str) -> str:
     """What comes before an answer from memory, where there is no index yet."""
     return (

@@ -18,9 +18,9 @@ from concertino.knowledge.lookup import Found, Shelf, look_up, question_of, with
 from concertino.knowledge.passages import Passage
 from concertino.knowledge.quoting import quotes
 from concertino.orchestrator import scope
-from concertino.policy.rules import CHARACTERS_PER_TOKEN
+from concertino.policy.rules import CHARACTERS_PER_TOKEN, Policy
 from concertino.specialists.pool import Pool, Target
-from concertino.types import Chunk, Decision, Embeddings, FinishReason, Request, Role, Usage
+from concertino.types import Chunk, Decision, Embeddings, FinishReason, Message, Principal, Request, Role, Usage
 
 _PIECE = re.compile(r"\S+\s*|\s+")
 _INSTRUCTING = (Role.SYSTEM, Role.DEVELOPER)
@@ -93,13 +93,20 @@ def sources_of(target: Target) -> tuple[str, ...]:
 
 
 class Grounder:
-    """Looks up what was asked, where the specialist's card says so. `home` holds the indexes."""
+    """Looks up what was asked, where the specialist's card says so. The home folder holds the indexes.
 
-    def __init__(self, settings: Settings) -> None:
+    What is found is read by `policy` together with the request: a model is given no passage that its specialist may not
+    see, whoever ingested it.
+    """
+
+    def __init__(self, settings: Settings, policy: Policy) -> None:
         self._shelf = Shelf(settings.home_path)
         self._phi_tag = settings.policy.phi_tag
+        self._policy = policy
 
-    async def ground(self, target: Target, request: Request, decision: Decision, pool: Pool) -> Target:
+    async def ground(
+        self, target: Target, request: Request, decision: Decision, pool: Pool, principal: Principal
+    ) -> Target:
         """The target with what it must say in this answer; the same one where it is only to answer.
 
         Raises ConfigurationError for an index that cannot be read.
@@ -109,13 +116,13 @@ class Grounder:
         note, backend = scope.said(decision), target.specialist.backend
         if decision.referral is not None and decision.referral.instead:
             return _with(target, Grounded(backend, text=note))
-        grounded = await self._from_sources(target, request, decision, pool, note)
+        grounded = await self._from_sources(target, request, decision, pool, principal, note)
         if grounded is None:
             return _with(target, Grounded(backend, opening=note)) if note else target
         return _with(target, grounded)
 
     async def _from_sources(
-        self, target: Target, request: Request, decision: Decision, pool: Pool, note: str
+        self, target: Target, request: Request, decision: Decision, pool: Pool, principal: Principal, note: str
     ) -> Grounded | None:
         """None where the model answers as it would without sources."""
         card, backend = target.specialist.card, target.specialist.backend
@@ -137,7 +144,12 @@ class Grounder:
             return await asyncio.to_thread(_quoted, backend, card, index, found, note)
         if not found.hits:
             return Grounded(backend, opening=_joined(note, wording.recalled(card.name)))
-        passages = _fitting([hit.passage for hit in found.hits], card, request)
+        seen = await self._permitted([hit.passage for hit in found.hits], card, request, principal)
+        if not seen and card.knowledge == "required":
+            return await asyncio.to_thread(_quoted, backend, card, index, found, note)  # which no model reads
+        if not seen:
+            return Grounded(backend, opening=_joined(note, wording.withheld(card.name)))
+        passages = _fitting(seen, card, request)
         return Grounded(
             backend,
             opening=note,
@@ -145,6 +157,21 @@ class Grounder:
             closing=wording.source_lines(passages),
             sources=passages,
         )
+
+    async def _permitted(
+        self, passages: Sequence[Passage], card: SpecialistCard, request: Request, principal: Principal
+    ) -> list[Passage]:
+        """Those that the specialist may see: each is judged together with the request and with those before it."""
+        if self._phi_tag in card.compliance:
+            return list(passages)
+        kept: list[Passage] = []
+        for passage in passages:
+            told = [Message(Role.USER, f"{one.title}\n{one.text}") for one in (*kept, passage)]
+            shown = structs.replace(request, messages=(*request.messages, *told))
+            # Of no length: what does not fit is left out afterwards.
+            if card.name in (await self._policy.evaluate(shown, principal, characters=0)).eligible:
+                kept.append(passage)
+        return kept
 
     async def _vector(self, index: Index, question: str, decision: Decision, pool: Pool) -> Sequence[float] | None:
         """The question's vector by the model of the index, or None: words alone must do then."""

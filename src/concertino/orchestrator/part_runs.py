@@ -69,7 +69,7 @@ class PartRuns:
             reason = f"{reason} {name} may not see what this part builds on, so {self.default} answers.".strip()
             name = self.default
         run = self._run(name, messages, verdict, task.confidence, reason, most_tokens)
-        run.target = await self._grounder.ground(run.target, run.request, run.decision, self.pool)
+        run.target = await self._grounder.ground(run.target, run.request, run.decision, self.pool, self._principal)
         return run
 
     async def composition(self, messages: Sequence[Message], given: Sequence[Answered], most_tokens: int) -> Run:

@@ -58,7 +58,7 @@ class Service:
         self.metrics = metrics
         self._release = release
         self._refresher = refresher
-        self._grounder = Grounder(settings)
+        self._grounder = Grounder(settings, decider.policy)
         self.budgets = Budgets(settings)
         self._watching: asyncio.Future[None] | None = None
         self._replaced: list[Pool] = []
@@ -223,7 +223,7 @@ class Service:
                 try:
                     await self.start()
                     if isinstance(run, Run):
-                        run.target = await self._grounder.ground(run.target, request, run.decision, pool)
+                        run.target = await self._grounder.ground(run.target, request, run.decision, pool, principal)
                     await run.open()
                     yield run
                     outcome, code = Outcome.COMPLETED if run.complete else Outcome.CANCELLED, ""

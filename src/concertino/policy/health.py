@@ -6,9 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from concertino.policy.base import Finding, Kind
 from concertino.policy.lexicon import ENDINGS, NOT_MEDICAL, STRONG, WEAK
+from concertino.policy.lexicon_european import EUROPEAN, EUROPEAN_ENDINGS
 from concertino.policy.text import windows
 
-_WORD = re.compile(r"[a-z0-9à-ÿ][a-z0-9à-ÿ'/-]*")
+_WORD = re.compile(r"[a-z0-9ß-ÿœ][a-z0-9ß-ÿœ'/-]*")
+_JOINED = re.compile(r"[-/]")
+_BREAKS = str.maketrans("\n\r\t", "   ")
+"""A phrase may stand on two lines."""
+_TERMS = {**STRONG, "european": EUROPEAN}
+_ALL_ENDINGS = (*ENDINGS, *EUROPEAN_ENDINGS)
 _LONGEST = 40
 """No medical word is longer; a run of letters that is, is not one."""
 
@@ -29,7 +35,7 @@ class HealthContextDetector:
         self._group: dict[str, str] = {}
         # Phrases by their first word, so that only those are looked for whose first word is there.
         self._phrases: dict[str, list[tuple[str, str]]] = {}
-        for group, terms in STRONG.items():
+        for group, terms in _TERMS.items():
             for term in terms:
                 if " " in term:
                     self._phrases.setdefault(term.split(" ", 1)[0], []).append((term, group))
@@ -41,7 +47,7 @@ class HealthContextDetector:
         weak: dict[str, Finding] = {}
         seen: set[str] = set()
         for start, end in windows(text):
-            piece = text[start:end].lower()
+            piece = text[start:end].lower().translate(_BREAKS)
             if len(piece) != end - start:  # a few letters change length in lower case; offsets then mean little
                 end = start + len(piece)
             words = set(_WORD.findall(piece)) - seen
@@ -66,7 +72,7 @@ class HealthContextDetector:
             if root:
                 yield _at(self._group[root], piece, word, offset)
             else:
-                for part in word.split("-") if "-" in word else (word,):
+                for part in _JOINED.split(word):
                     known = _root(part, self._group)
                     if known:
                         yield _at(self._group[known], piece, word, offset)
@@ -80,7 +86,7 @@ class HealthContextDetector:
 
 def _medical_ending(word: str) -> bool:
     forms = {word, word.removesuffix("s")}
-    return len(word) >= 7 and any(form.endswith(ENDINGS) for form in forms) and not forms & NOT_MEDICAL
+    return len(word) >= 7 and any(form.endswith(_ALL_ENDINGS) for form in forms) and not forms & NOT_MEDICAL
 
 
 def _root(word: str, known: dict[str, str] | frozenset[str]) -> str | None:

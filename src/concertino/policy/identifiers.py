@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from concertino.policy.addresses import ADDRESSES
 from concertino.policy.base import Finding, Kind
+from concertino.policy.exchange import EXCHANGED, find_columns
 from concertino.policy.numbers import NUMBERS, find_ibans, find_numeric
 from concertino.policy.patterns import Pattern, Window
 from concertino.policy.persons import PERSONS, find_named
@@ -35,12 +36,14 @@ _PATTERNS: tuple[Pattern, ...] = (
     *NUMBERS,
     *ADDRESSES,
     *PERSONS,
+    *EXCHANGED,
 )
-_FINDERS: tuple[Callable[[Window], Iterator[Finding]], ...] = (find_emails, find_numeric, find_ibans)
+_FINDERS: tuple[Callable[[Window], Iterator[Finding]], ...] = (find_emails, find_numeric, find_ibans, find_columns)
 
 
 class IdentifierDetector:
-    """E-mail, telephone, card, IBAN, national and record numbers, dates of birth, addresses and persons."""
+    """E-mail, telephone, card, IBAN, national and record numbers, dates of birth, addresses and persons, in text and in
+    the forms in which records are exchanged."""
 
     name = "identifiers"
     kind = Kind.IDENTIFIER

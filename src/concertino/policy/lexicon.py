@@ -46,6 +46,7 @@ STRONG: dict[str, frozenset[str]] = {
         cherubism microdeletion elasticum bullosa arthrogryposis infantile familial congenita deficiency disorder
         lymphocytic thrombotic yersinia pityriasis hairy-tongue dissecans xanthomatosis hypersomnia ptosis mosaicism
         duplication-syndrome neonatorum ichthyosis leukodystrophy ataxia-telangiectasia recessive x-linked autosomal spastic
+        htn t2dm dm2 t1dm cabg stemi nstemi ckd afib dvt
         degenerative bruxism xerostomia hydatidiform lichen lupus-like keratoderma frostbite sunburn whiplash stroke-like
         dysmenorrhea menorrhagia anosmia bedbound whooping wilson's-disease zika zoster spina-bifida
         """.split()
@@ -81,7 +82,7 @@ STRONG: dict[str, frozenset[str]] = {
         "sore throat", "runny nose", "stuffy nose", "blurred vision", "double vision", "night sweat", "loss of appetite",
         "feeling sick", "feel sick", "feels sick", "fell ill", "seriously ill", "terminally ill", "blood in",
         "blood pressure", "heart rate", "body temperature", "vital signs", "passed out", "out of breath", "stiff neck",
-        "suicidal thoughts", "hearing voices", "loss of consciousness", "blood sugar", "missed period", "heavy periods",
+        "suicidal thoughts", "kill myself", "killing myself", "kill himself", "kill herself", "end my life", "end his life", "end her life", "hearing voices", "loss of consciousness", "blood sugar", "missed period", "heavy periods",
     },
     "drug": frozenset(
         """

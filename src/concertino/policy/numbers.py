@@ -53,11 +53,13 @@ _PHONE_CUED_AFTER = re.compile(
 
 _DATE = (
     r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}(?:st|nd|rd|th)?[ .]{1,2}(?:of )?[A-Za-zéûä]{3,10}[,.]?[ ]\d{2,4}"
-    r"|[A-Za-z]{3,9}\.?[ ]\d{1,2}(?:st|nd|rd|th)?,?[ ]\d{2,4})"
+    r"|[A-Za-z]{3,9}\.?[ ]\d{1,2}(?:st|nd|rd|th)?,?[ ]\d{2,4}"
+    r"|(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)"  # 19620304
+    r"|\d{1,2}[ -]?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}[ -]?\d{2,4})"  # 04MAR1962
 )
 _BIRTH = re.compile(
-    r"\b(?:d\.?o\.?b\b\.?|date of birth|birth ?date|birthday|born(?: on| in)?|geboren(?: am)?|geb\.|geburtsdatum|"
-    rf"n[ée]e? le|fecha de nacimiento)[^\w\n]{{0,6}}(?:(?:is|on|was|it's|it is|user|bot|the)[^\w\n]{{0,4}}){{0,4}}(?P<v>{_DATE})",
+    r"\b(?:d\.?o\.?b\b\.?|date of birth|birth ?date|birthday|born(?: on| in)?|geboren(?: am| op)?|geb\.|geburtsdatum|"
+    rf"n[ée]e? le|nat[oa] il|nacid[oa] el|nascid[oa] em|fecha de nacimiento)[^\w\n]{{0,6}}(?:(?:is|on|was|it's|it is|user|bot|the)[^\w\n]{{0,4}}){{0,4}}(?P<v>{_DATE})",
     re.IGNORECASE,
 )
 _CARE_DATE = re.compile(
@@ -140,7 +142,7 @@ _CALLING = (
 NUMBERS = (
     Pattern("phone", _CUED_PHONE, _CALLING, "v", _telephone, digit=True),
     Pattern("phone", _PHONE_CUED_AFTER, ("office", "fax", "mobile", "cell", "home", "tel"), "v", _telephone, digit=True),
-    Pattern("date_of_birth", _BIRTH, ("b.", "dob", "birth", "born", "geb", "né", "ne ", "nee ", "nacimiento"), "v", digit=True),
+    Pattern("date_of_birth", _BIRTH, ("b.", "dob", "birth", "born", "geb", "né", "ne ", "nee ", "nacim", "nato il", "nata il", "nacid", "nascid"), "v", digit=True),
     Pattern("care_date", _CARE_DATE, ("admi", "discharge", "date of", "seen", "died", "deceased"), "v", digit=True),
     Pattern(
         "record_number",

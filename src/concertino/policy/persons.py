@@ -21,13 +21,14 @@ _LOWER_NAME = r"(?P<n>[^\W\d_][\w'-]{1,24}(?:[ ][^\W\d_][\w'.-]{0,24}){0,2})"
 
 _TITLED = re.compile(
     rf"\b(?:[Mm](?:r|rs|s|x)|MRS?|MS|[Mm]iss|[Dd]r|DR|[Dd]octor|[Pp]rof|[Pp]rofessor|[Nn]urse|[Ss]ister|[Ff]r|[Hh]err|[Ff]rau|"
-    rf"[Mm]onsieur|[Mm]adame|Mme|[Ss]e[ñn]ora?|Sra?|[Ss]ir|[Dd]ame|[Rr]ev|[Mm]ister|[Cc]apt)\b\.?[ ]{{1,2}}{_NAME}"
+    rf"[Mm]onsieur|[Mm]adame|Mme|Mlle|[Ss]e[ñn]ora?|[Ss]enhora?|Sra?|[Ss]ignora?|Sig|[Mm]evrouw|[Mm]eneer|Mevr|Dhr|[Ss]ir|[Dd]ame|[Rr]ev|[Mm]ister|"
+    rf"[Cc]apt)\b\.?[ \n]{{1,2}}{_NAME}"
 )
 _TITLED_LOWER = re.compile(r"\b(?:mr|mrs|ms|dr)\.? (?P<n>[a-z][a-z'-]{2,24})\b")
 
 # "patient Jane Doe", "my son Tom", "on behalf of Jane": only when capitals follow, since the cues are plain words.
 _ROLE = re.compile(
-    r"\b(?:[Pp]atient(?:'s name)?(?: is| was|,|:)?|[Cc]lient|[Cc]laimant|[Pp]laintiff|[Dd]efendant|[Ee]mployee|[Cc]olleague|[Nn]eighbou?r|"
+    r"\b(?:[Pp]atient(?:'s name)?(?: is| was|,|:)?|[Pp]atientin|[Pp]atiente|[Pp]atiënte?|[Pp]a[cz]iente|[Cc]lient|[Cc]laimant|[Pp]laintiff|[Dd]efendant|[Ee]mployee|[Cc]olleague|[Nn]eighbou?r|"
     r"[Ss]on|[Dd]aughter|[Ww]ife|[Hh]usband|[Pp]artner|[Mm]other|[Ff]ather|[Mm]um|[Mm]om|[Dd]ad|[Bb]rother|[Ss]ister|[Uu]ncle|[Aa]unt|"
     r"[Ff]riend|[Bb]oss|[Gg]rand(?:mother|father|ma|pa|son|daughter)|[Cc]ousin|[Cc]hild|[Bb]aby|[Rr]e:|[Dd]ear|[Rr]egards,|[Ss]incerely,|"
     r"[Hh]i,|[Ii]'m|I am|[Tt]his is|[Ss]igned,?|[Nn]amed|[Oo]n behalf of|[Aa]ttn:?|[Cc]/[Oo]|[Hh]ello|[Hh]i)"
@@ -78,8 +79,14 @@ _GIVEN_INSIDE = re.compile(
 _LOWER_PAIR = re.compile(
     r"\b(?P<g>[a-z]{3,14}) (?P<s>[a-z][a-z'-]{2,20})(?= (?:has|had|is|was|suffers|takes|needs|reports|presents|presented|who|aged)\b|'s )"
 )
+# Dictated: "patient is john smith date of birth march fourth".
+_LOWER_CUED = re.compile(
+    r"\b(?:patient|pt|client|son|daughter|wife|husband|mother|father|mum|mom|dad|brother|sister)(?: is| was| named| called|,|:)? "
+    r"(?P<g>[a-z]{3,14}) (?P<s>[a-z][a-z'-]{2,20})\b"
+)
 _ALSO_WORDS = frozenset(
-    "max frank jack jean robin heather crystal jasmine rosemary viola aurora carol jan gloria lance".split()
+    """max frank jack jean robin heather crystal jasmine rosemary viola aurora carol jan gloria lance will may mark grace faith
+    hope joy april june august dawn rose iris amber ruby pat bill sue chase grant drew miles art ray guy dean wade""".split()
 )
 
 _NOT_A_SURNAME = frozenset(
@@ -128,6 +135,14 @@ _THING_ENDINGS = (
     "ary", "ular", "ical", "ial", "ia", "tes", "cts", "ents", "ers", "ism", "ure", "ed", "oid", "graphy", "nal", "tic", "lic",
     "phic", "pathy", "tory",
 )  # fmt: skip
+
+
+def looks_named(cell: str) -> bool:
+    """Is all of a short text a person's name: Jane Doe, Doe, Jane, DOE JANE?"""
+    words = [word.strip(".") for word in cell.replace(",", " ").split()]
+    if not 2 <= len(words) <= 4 or not all(word[:1].isupper() and word.replace("-", "").isalpha() for word in words):
+        return False
+    return _plausible(" ".join(words)) and not _common(" ".join(words))
 
 
 def find_named(window: Window) -> Iterator[Finding]:
@@ -226,6 +241,12 @@ PERSONS = (
     Pattern("person", _SUBJECT, group="n", valid=_subject, capital=True),
     Pattern("person", _GIVEN_INSIDE, group="g", valid=_given_inside, capital=True),
     Pattern("person", _LOWER_PAIR, valid=_lower_pair),
+    Pattern(
+        "person",
+        _LOWER_CUED,
+        ("patient", "pt", "client", "son", "ter", "wife", "band", "ther", "mum", "mom", "dad"),
+        valid=_lower_pair,
+    ),
     Pattern("person", _PAIR, valid=_pair, capital=True),
     Pattern("person", _REVERSED, valid=_reversed, capital=True),
     Pattern("person", _SINGLE, group="g", valid=_single, capital=True),

@@ -16,10 +16,16 @@ from concertino.types import Message, Request, Role
 # CPython orders combining marks by insertion sort, so one long run of them costs quadratic time with the interpreter
 # lock held. Normalising in short pieces bounds that; compatibility mappings do not cross the border of a piece.
 _PIECE = 256
+_MARKS = 8
 _OF_CALLS = frozenset({"call", "contact", "function", "message", "messages", "text", "tool"})
 """Words that stand in the ids of tool calls; before the digits of one they would read like a cue for a telephone."""
 _LONGEST_CUE = 200
 """Characters of a key that are repeated before each value."""
+_GIVEN = frozenset({"const", "default", "enum", "example", "examples"})
+"""Keys of a JSON schema whose values are data, of the property that it describes."""
+_TAGS = range(0xE0020, 0xE007F)
+"""Unicode's tags: an invisible ASCII, which nobody sees and a model reads."""
+_ESCAPE = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|[nrt])")
 
 
 class _Table(dict[int, str | None]):
@@ -31,7 +37,9 @@ class _Table(dict[int, str | None]):
 
 
 def _replacement(point: int) -> str | None:
-    """Invisible characters go; hyphens, apostrophes and foreign decimal digits become their ASCII forms."""
+    """Invisible characters go; tags, hyphens, apostrophes and foreign decimal digits become their ASCII forms."""
+    if point in _TAGS:
+        return chr(point - 0xE0000)
     character = chr(point)
     category = unicodedata.category(character)
     if category == "Cf" or point == 0x034F or 0xFE00 <= point <= 0xFE0F or 0xE0100 <= point <= 0xE01EF:
@@ -51,8 +59,18 @@ def normalise(text: str) -> str:
     if text.isascii():
         return text
     text = text.translate(_TABLE)
-    pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
-    return "".join(unicodedata.normalize("NFKC", piece) for piece in pieces)
+    return "".join(unicodedata.normalize("NFKC", piece) for piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Short pieces, none of which begins with a few marks that belong to the letter before it."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        while end < min(len(text), start + _PIECE + _MARKS) and unicodedata.combining(text[end]):
+            end += 1
+        yield text[start:end]
+        start = end
 
 
 def everything(request: Request) -> str:
@@ -60,12 +78,26 @@ def everything(request: Request) -> str:
     lines: list[str] = []
     for message in request.messages:
         lines.extend(_message_lines(message))
-    # Only the strings of tool definitions: their keys ("name", "parameters") are OpenAI's words, not the caller's.
     for definition in (request.tools, request.tool_choice, request.response_format):
-        lines.extend(_flatten(definition, keyed=False))
+        lines.extend(_defined(definition))
     lines.extend(request.sampling.stop)
-    lines.extend(_flatten(request.extra, keyed=True))
-    return "\n".join(lines)
+    lines.extend(_flatten(request.extra))
+    return unescaped("\n".join(lines))
+
+
+def unescaped(text: str) -> str:
+    """The text with what JSON, or a program, escapes in a string: "\\u0061" is an a, and "\\n" begins a line."""
+    return _ESCAPE.sub(_meant, text) if "\\" in text else text
+
+
+def _meant(escape: re.Match[str]) -> str:
+    high, low, one = escape.groups()
+    if high is not None:
+        return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
+    if one is None:
+        return "\n"
+    point = int(one, 16)
+    return escape.group() if 0xD800 <= point < 0xE000 else chr(point)
 
 
 def _message_lines(message: Message) -> Iterator[str]:
@@ -74,7 +106,7 @@ def _message_lines(message: Message) -> Iterator[str]:
         who = message.name.replace("_", " ").replace("-", " ").replace(".", " ")
         yield message.name if message.role is Role.TOOL else f"Name: {who.title()}"
     yield message.text
-    if message.role is Role.TOOL and message.text[:1] in "{[":
+    if message.role is Role.TOOL and message.text.lstrip()[:1] in ("{", "["):
         yield from _decoded(message.text)
     if isinstance(message.content, tuple) and len(message.content) > 1:
         # A word cut in two by content parts is whole again for a model that reads them side by side.
@@ -106,13 +138,13 @@ def _decoded(arguments: str) -> Iterator[str]:
     if not arguments:
         return
     try:
-        yield from _flatten(msgspec.json.decode(arguments), keyed=True)
+        yield from _flatten(msgspec.json.decode(arguments))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return  # The raw text has been read already.
 
 
-def _flatten(value: Any, *, keyed: bool) -> Iterator[str]:
-    """Strings and numbers of a JSON value, without recursion: depth is the caller's to choose."""
+def _flatten(value: Any) -> Iterator[str]:
+    """Strings and numbers of a JSON value, each behind its key, without recursion: depth is the caller's to choose."""
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         key, item = stack.pop()
@@ -120,13 +152,35 @@ def _flatten(value: Any, *, keyed: bool) -> Iterator[str]:
             for inner, content in reversed(item.items()):
                 stack.append((_words(str(inner)), content))
                 # What will not stand before a value is read by itself.
-                alone = content is None or isinstance(content, bool | dict | list | tuple)
-                if not keyed or alone or len(str(inner)) > _LONGEST_CUE:
-                    stack.append(("", _words(str(inner), None) if keyed else str(inner)))
+                if _is_no_value(content) or len(str(inner)) > _LONGEST_CUE:
+                    stack.append(("", _words(str(inner), None)))
         elif isinstance(item, list | tuple):
             stack.extend((key, content) for content in reversed(item))
         elif item is not None and not isinstance(item, bool):
-            yield f"{key}: {item}" if keyed and key else str(item)
+            yield f"{key}: {item}" if key else str(item)
+
+
+def _defined(value: Any) -> Iterator[str]:
+    """The same for definitions of tools and of answers. Most keys ("name", "parameters") are OpenAI's words and no cue
+    for what they hold; a value that a schema gives to a property stands behind the property's name."""
+    stack: list[tuple[str, bool, Any]] = [("", False, value)]
+    while stack:
+        of, given, item = stack.pop()
+        if isinstance(item, dict):
+            for inner, content in reversed(item.items()):
+                if str(inner) in _GIVEN:
+                    stack.append((of, True, content))
+                else:
+                    stack.append((_words(str(inner)), given, content))
+                stack.append(("", False, str(inner)))
+        elif isinstance(item, list | tuple):
+            stack.extend((of, given, content) for content in reversed(item))
+        elif item is not None and not isinstance(item, bool):
+            yield f"{of}: {item}" if given and of else str(item)
+
+
+def _is_no_value(content: Any) -> bool:
+    return content is None or isinstance(content, bool | dict | list | tuple)
 
 
 def _words(key: str, longest: int | None = _LONGEST_CUE) -> str:

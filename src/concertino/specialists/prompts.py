@@ -31,7 +31,7 @@ def generation_for(target: Target, request: Request, earlier: Sequence[str] = ()
         max_tokens=card.max_tokens if request.sampling.max_tokens is UNSET else request.sampling.max_tokens,
         temperature=card.temperature if request.sampling.temperature is UNSET else request.sampling.temperature,
     )
-    messages = _with_system(card.system, request.messages)
+    messages = _with_system(card.system, tuple(map(_in_one_string, request.messages)))
     if request.model in CHOSEN:
         messages = shortened(marked(messages, earlier, card.name), fitting(request, card))
     return Generation(
@@ -51,6 +51,13 @@ def _with_system(system: str, messages: tuple[Message, ...]) -> tuple[Message, .
     if not system or any(message.role in _INSTRUCTING for message in messages):
         return messages
     return (Message(Role.SYSTEM, system), *messages)
+
+
+def _in_one_string(message: Message) -> Message:
+    """Content in parts of text as a string, which every engine reads."""
+    if not isinstance(message.content, tuple) or any(part.text is None for part in message.content):
+        return message
+    return structs.replace(message, content=message.text)
 
 
 def _constraining(request: Request) -> dict[str, object] | None:
