@@ -4,6 +4,7 @@
 itself stands in current.json too, so that a line which a crash kept out of the history is added by the next change.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def write_state(root: Path, state: State) -> None:
         os.fsync(file.fileno())
     fresh.replace(root / CURRENT)
     sync_folder(root)
-    _append_missing(root)
+    # The change is made: a history that cannot be written now is brought up to it by the next one, as after a crash.
+    with contextlib.suppress(OSError):
+        _append_missing(root)
 
 
 def _append_missing(root: Path) -> None:
