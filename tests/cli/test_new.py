@@ -1,5 +1,6 @@
 """`concertino new`: fields are found or asked for, choices have reasons, and the recipe can be built."""
 
+import errno
 import json
 import os
 import subprocess
@@ -83,6 +84,20 @@ def test_uneven_labels_are_judged_each_alike(here: Path, capsys: pytest.CaptureF
     assert not warned(said, "Too few rows to test on")
     assert recipe.training.patience == 3
     assert recipe.evaluation.metric is Metric.MACRO_F1 and recipe.training.class_balance == 0.5
+
+
+def test_a_full_disk_leaves_no_draft_behind(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text.encode(encoding)[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write(here, "a.jsonl", rows(200))
+    monkeypatch.setattr(Path, "write_text", full)
+    assert run(["new", "a/b", "--from", "a.jsonl"]) == 3
+    assert "recipe.yaml cannot be written: No space left" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["a.jsonl"]
 
 
 def test_a_rare_label_that_next_to_no_rows_test_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

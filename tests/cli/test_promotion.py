@@ -1,6 +1,7 @@
 """promote, rollback, retire, lineage: the gate's reasons, what is written, and the way back."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,17 @@ def test_macro_f1_on_rows_of_one_label_shows_no_gain(
     finished.evaluate(metric=metric, comparisons=prompted_on(labels))
     tried = json.loads(concertino(*finished.arguments, "--dry-run", "--json").stdout)
     assert [check["name"] for check in tried["checks"] if not check["passed"]] == ([] if met else ["rows"])
+
+
+def test_a_full_disk_is_told_as_one_and_changes_nothing(concertino: Command, tmp_path: Path) -> None:
+    run = Finished(tmp_path / "first", weights=bytes(9_000))
+    full = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", concertino.script, *run.arguments]
+    bare = concertino.environment | {"PYTHONDONTWRITEBYTECODE": "1"}  # which the limit would cut off, and not refuse
+    done = subprocess.run(full, capture_output=True, env=bare, cwd=concertino.folder, check=False)
+    said = done.stderr.decode()
+    assert done.returncode == 4 and "No space left" in said and "run the same command again" in said
+    assert current(concertino) is None and not list((concertino.home / "registry").glob("*/*"))
+    assert concertino(*run.arguments).returncode == 0
 
 
 @pytest.mark.parametrize("left", [0, 1, 40, 41])

@@ -56,6 +56,20 @@ def test_the_card_shows_what_a_skill_reads_of_a_row(concertino: Command) -> None
     assert r"reads: '{text}\n{contexts}'" in concertino("specialists", "medical").stdout
 
 
+@pytest.mark.parametrize("through", ["gateway", "process"])
+def test_a_misspelt_skill_leaves_earlier_answers_as_they_are(
+    concertino: Command, gateway: Gateway, through: str
+) -> None:
+    target = concertino.folder / "out.jsonl"
+    target.write_text("an hour's work\n")
+    more = ["--no-gateway"] if through == "process" else []
+    done = concertino(
+        "run", "legal/clause-typo", "--jsonl", "-", "--out", str(target), *more, stdin=jsonl(["liability"])
+    )
+    assert done.returncode == 2 and "is not a skill of this team" in done.stderr
+    assert target.read_text() == "an hour's work\n"
+
+
 def test_out_takes_the_lines_and_json_then_sums_up(concertino: Command) -> None:
     source, target = concertino.folder / "in.jsonl", concertino.folder / "out.jsonl"
     source.write_text(jsonl(["liability"] * 3))

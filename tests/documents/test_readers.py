@@ -124,6 +124,17 @@ def test_html_gives_its_text_without_scripts(tmp_path: Path) -> None:
     assert not problems
 
 
+def test_a_letter_in_the_frame_of_a_mail_program_has_no_bars_of_a_table_around_it(tmp_path: Path) -> None:
+    pytest.importorskip("trafilatura")
+    letter = "Dear insurer, my car was damaged in Cologne last week, and I ask you to look at the case."
+    table = "<table><tr><td>Policy</td><td>7</td></tr><tr><td>Name</td><td>Miller</td></tr></table>"
+    frame = f"<table><tr><td><p>{letter}</p></td></tr></table>"
+    (tmp_path / "a.html").write_text(f"<html><body>{frame}{table}</body></html>", "utf-8")
+    texts = read(tmp_path / "a.html")[0][0].fields["text"].split("\n\n")
+    assert texts[0] == letter
+    assert "| Policy | 7 |" in texts
+
+
 def test_pdf_gives_its_text(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(pdf("The parties agree.", "Fees are due."))

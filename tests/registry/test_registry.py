@@ -1,5 +1,6 @@
 """The registry: names that content gives, changes that happen whole or not at all, and the way back."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from msgspec import structs
 
 from concertino.config import build
 from concertino.errors import PromotionRefused, RegistryCorrupt, UnknownVersion
-from concertino.registry import Registry, overlay, read_version
+from concertino.registry import Registry, overlay, read_version, state
 from concertino.registry.overlay import SHIPPED
 from concertino.registry.registry import UNREGISTERED
 from tests.registry.versions import SKILL, files, registry_team, version
@@ -199,6 +200,25 @@ def test_a_skill_s_name_leads_nowhere_else(registry: Registry) -> None:
     for name in ("../../etc", "legal", "legal/..", "Legal/x"):
         with pytest.raises(UnknownVersion, match="no skill"):
             registry.promote(structs.replace(version("a"), name=name), files("a"))
+
+
+def test_a_change_that_is_made_stands_though_its_history_has_no_room(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = promote(registry, "a")
+    calls: list[Path] = []
+
+    def full(root: Path) -> None:
+        calls.append(root)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "_append_missing", full)
+        assert registry.rollback(SKILL).before == first
+    assert SKILL not in registry.state().skills
+    registry.retire(SKILL)
+    assert [one.what for one in registry.history()] == ["promote", "rollback", "retire"]
 
 
 def test_a_torn_line_of_the_history_is_mended_by_the_next_change(registry: Registry) -> None:

@@ -3,6 +3,7 @@
 Nothing is imported before it is needed, so that `concertino --help` is quick and a verb pays only for itself.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -14,10 +15,12 @@ import typer
 from concertino import __version__
 from concertino.cli import output
 from concertino.cli.verbs import ReaderGone, VerbGroup
-from concertino.errors import ConcertinoError
+from concertino.errors import ConcertinoError, DiskFull
 
 _ClickException = typer.BadParameter.__mro__[2]
 """The root of the parser's own errors, which typer does not export."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _EPILOGUE = "\b\nExit status:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in output.EXIT_CODES.items())
 
@@ -86,6 +89,13 @@ def run(arguments: Sequence[str]) -> int:
             return output.USAGE
         if os.environ.get("CONCERTINO_TRACEBACK"):
             raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            where = f" for {error.filename}" if error.filename else ""
+            told = (
+                f"No space left{where} ({error.strerror}). Make room where it writes, and run the same command again."
+            )
+            output.report(DiskFull(told), as_json)
+            return output.exit_code(DiskFull(told))
         said = f"Something failed that should not: {type(error).__name__}: {error}"
         output.report(ConcertinoError(f"{said}. Run it again with CONCERTINO_TRACEBACK=1 and report it."), as_json)
         return output.FAILED

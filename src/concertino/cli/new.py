@@ -148,8 +148,8 @@ def _write(out: Path, proposal: "Proposal", yes: bool, as_json: bool) -> None:
     draft = out.with_name(f".{out.name}.draft")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(proposal.yaml, "utf-8")
         try:
+            draft.write_text(proposal.yaml, "utf-8")
             load_recipe(draft)
             draft.replace(out)
         finally:

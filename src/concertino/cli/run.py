@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -103,7 +103,7 @@ def run(
     settings = config.load(config_path)
     where = gateway_url(settings, url, no_gateway)
     totals, done = Totals(), _done(out) if resume and out is not None else 0
-    with jsonl.opened(lines) as file, _written(out, done > 0) as target, asyncio.Runner() as runner:
+    with jsonl.opened(lines) as file, ExitStack() as written, asyncio.Runner() as runner:
         session = answerer(settings, where, api_key, skill)
         if where is None:
             from concertino.registry import lay_over
@@ -116,6 +116,7 @@ def run(
         try:
             if where is not None:
                 template = runner.run(_template_at_gateway(skill, team))
+            target = written.enter_context(_written(out, done > 0))  # which empties it, so not for a skill misspelt
             quiet = not sys.stderr.isatty() or (out is None and sys.stdout.isatty())
             with _progress(lines, totals, quiet) as advance:
                 for batch in jsonl.read_batches(file, jsonl.name_of(lines), _BATCH, template):

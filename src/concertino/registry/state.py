@@ -4,6 +4,7 @@
 itself stands in current.json too, so that a line which a crash kept out of the history is added by the next change.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def write_state(root: Path, state: State) -> None:
     """Make `state` what serves, then write its change to the history. The caller holds the registry's lock."""
     _append_missing(root)
     write_json(root / CURRENT, state)
-    _append_missing(root)
+    # The change is made: a history that cannot be written now is brought up to it by the next one, as after a crash.
+    with contextlib.suppress(OSError):
+        _append_missing(root)
 
 
 def _append_missing(root: Path) -> None:

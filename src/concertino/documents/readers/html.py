@@ -23,6 +23,8 @@ _READ_AS = {
     "euc-kr": "cp949",
 }  # fmt: skip
 """Encodings in whose name pages are written in larger ones (WHATWG Encoding Standard, section 4.2)."""
+_CELL_ALONE = re.compile(r"\s*\|\s*([^|]*[^|\s])\s*\|\s*")
+"""A row of one cell, which is no table but the frame that mail programs put a letter into."""
 _SILENT = frozenset(("script", "style", "noscript", "template"))
 _ENOUGH = 0.3
 """Share of a page's text below which the extracted main text is not trusted to be all that matters."""
@@ -42,7 +44,8 @@ class HtmlReader:
         main = trafilatura.extract(page, include_comments=False, favor_recall=True) or ""
         text = main if len(main) >= _ENOUGH * len(plain) else plain
         for number, paragraph in enumerate(filter(str.strip, text.split("\n")), 1):
-            yield Record(str(number), {"text": paragraph})
+            alone = _CELL_ALONE.fullmatch(paragraph)
+            yield Record(str(number), {"text": alone[1] if alone else paragraph})
         yield encoding
 
 
