@@ -20,6 +20,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="No space"):
         write_json(path, {"serves": "new"})
     assert path.read_bytes() == b'{\n "serves": "old"\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_bytes_are_on_the_disk_before_the_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

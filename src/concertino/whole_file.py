@@ -10,11 +10,14 @@ import msgspec
 def write_whole(path: Path, data: bytes) -> None:
     """Put `data` in the place of the file. Who reads it meanwhile finds what was there before. Raises OSError."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
