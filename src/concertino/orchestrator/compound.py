@@ -33,11 +33,10 @@ FEWEST_TOKENS = 48
 """For each part; where a request allows less, it is not divided."""
 
 
-class Part(Struct, frozen=True):
-    """Neighbouring segments that one specialist is asked for together."""
+class Stretch(Struct, frozen=True):
+    """Neighbouring segments that one specialist is asked for together: what becomes a part."""
 
     segments: tuple[Segment, ...]
-    ranking: Ranking
     decision: Decision
     """Who would answer this part, within the verdict on the whole request."""
 
@@ -170,28 +169,27 @@ def routed(pool: Pool, ranking: Ranking, verdict: Verdict, default: str) -> Deci
     return choice.ranked(pool, ranking, verdict, default)
 
 
-def _parts(segments: Segments, rankings: Sequence[Ranking], verdict: Verdict, pool: Pool, default: str) -> list[Part]:
+def _parts(
+    segments: Segments, rankings: Sequence[Ranking], verdict: Verdict, pool: Pool, default: str
+) -> list[Stretch]:
     """The segments, those joined that one specialist should answer in one go."""
-    parts: list[Part] = []
+    parts: list[Stretch] = []
     for one, ranking in zip(segments.found, rankings, strict=True):
         decision = routed(pool, ranking, verdict, default)
         before = parts[-1] if parts else None
         if before is not None and not one.item:
             same = decision.specialist == before.decision.specialist and not before.first.item
             weak = (one.leans or one.words < FEWEST_WORDS) and not _speaks(one, decision, default)
-            if not one.follows and (same or weak or one.leans):
-                parts[-1] = _with(before, one, ranking, decision)
-                continue
-            if one.follows and same:
-                parts[-1] = _with(before, one, ranking, decision)
+            if same or (not one.follows and (weak or one.leans)):
+                parts[-1] = _with(before, one, decision)
                 continue
         if before is not None and one.leans and not _speaks(one, decision, default):
             decision = _of_what_it_leans_on(decision, one, before, default)
-        parts.append(Part((one,), ranking, decision))
+        parts.append(Stretch((one,), decision))
     return parts
 
 
-def _of_what_it_leans_on(decision: Decision, one: Segment, before: Part, default: str) -> Decision:
+def _of_what_it_leans_on(decision: Decision, one: Segment, before: Stretch, default: str) -> Decision:
     """ "Then summarise it" belongs to whoever wrote it, and "compare both" to the default specialist."""
     wanted = default if one.leans_on_all else before.decision.specialist
     name = wanted if wanted in decision.verdict.eligible else before.decision.specialist
@@ -199,10 +197,10 @@ def _of_what_it_leans_on(decision: Decision, one: Segment, before: Part, default
     return structs.replace(decision, specialist=name, reason=reason)
 
 
-def _with(part: Part, one: Segment, ranking: Ranking, decision: Decision) -> Part:
+def _with(part: Stretch, one: Segment, decision: Decision) -> Stretch:
     surer = decision.confidence > part.decision.confidence and decision.specialist == part.decision.specialist
     segments = (*part.segments, one)
-    return Part(segments, ranking, decision) if surer else structs.replace(part, segments=segments)
+    return Stretch(segments, decision) if surer else structs.replace(part, segments=segments)
 
 
 def _speaks(one: Segment, decision: Decision, default: str) -> bool:
@@ -221,7 +219,7 @@ def _sure(segments: Sequence[Segment], decision: Decision, default: str) -> bool
     )
 
 
-def _is_compound(parts: Sequence[Part], segments: Segments, default: str) -> bool:
+def _is_compound(parts: Sequence[Stretch], segments: Segments, default: str) -> bool:
     if len(parts) < 2:
         return False
     sure = {
@@ -234,9 +232,9 @@ def _is_compound(parts: Sequence[Part], segments: Segments, default: str) -> boo
     return len(sure) > 1 or segments.listed
 
 
-def _joined(parts: Sequence[Part]) -> list[Part]:
+def _joined(parts: Sequence[Stretch]) -> list[Stretch]:
     """Neighbours for the same specialist as one part: more things can be answered so."""
-    joined: list[Part] = []
+    joined: list[Stretch] = []
     for part in parts:
         if joined and joined[-1].decision.specialist == part.decision.specialist:
             joined[-1] = structs.replace(joined[-1], segments=(*joined[-1].segments, *part.segments))
@@ -245,7 +243,7 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
     return joined
 
 
-def _tasks(parts: Sequence[Part], lead: str, request: Request) -> list[SubTask]:
+def _tasks(parts: Sequence[Stretch], lead: str, request: Request) -> list[SubTask]:
     turn = request.messages[-1].text
     tasks: list[SubTask] = []
     for place, part in enumerate(parts):
@@ -265,13 +263,13 @@ def _tasks(parts: Sequence[Part], lead: str, request: Request) -> list[SubTask]:
     return tasks
 
 
-def _context(part: Part, turn: str) -> str:
+def _context(part: Stretch, turn: str) -> str:
     """What stands before other parts and is said for this one too, but for what it holds itself."""
     context = next((one.context for one in part.segments if one.context), "")
     return "" if context in turn[part.first.start : part.segments[-1].end] else context
 
 
-def _text(part: Part, turn: str) -> str:
+def _text(part: Stretch, turn: str) -> str:
     """A part in the words of the turn. A single segment loses the words that tied it to what stood before."""
     if len(part.segments) == 1:
         return part.first.text.rstrip(" ,;:–—-\n")
