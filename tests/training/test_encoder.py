@@ -225,8 +225,8 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tmp_p
         "train(plan, open_dataset(Path(sys.argv[1])), files_in(Path(sys.argv[2])), Path(sys.argv[3]))\n"
     )
     arguments = [sys.executable, str(script), str(tmp_path / "data"), str(base.config.parent), str(tmp_path / "killed")]
-    root = str(Path(__file__).parents[2])
-    child = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": root})
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"})
     deadline = time.monotonic() + 120
     # Well after the warm-up, so that every part of the state has taken on the form that it keeps.
     while not list((tmp_path / "killed").glob("checkpoints/step-0000004*")) and time.monotonic() < deadline:

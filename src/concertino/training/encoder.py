@@ -89,23 +89,10 @@ def train(
             arrays |= scope or {}
         if dev:
             logs.append(log_probabilities(torch, model, dev, plan.batch))
-    lexical = None
     if plan.lexical:
         note(f"{recipe.name}: fitting the lexical half")
-        texts, dev_texts = (
-            [(row.text, example.target) for row, example in zip(dataset.rows(part), examples, strict=True)]
-            for part, examples in ((Part.TRAIN, rows), (Part.DEV, dev))
-        )
-        lexical = fit_lexical(
-            texts, dev_texts, np.mean(logs, axis=0) if logs else None, len(labels), plan.class_balance
-        )
-    if lexical is not None:
-        note(f"{recipe.name}: the lexical half weighs {lexical.share}")
-        for part_name in ("idf", "weight", "bias"):
-            arrays[f"lexical.{part_name}"] = getattr(lexical, part_name).astype(np.float16)
-        arrays["lexical.share"] = np.array([lexical.share], np.float32)
-        own = np.stack([lexical.probabilities(row.text) for row in dataset.rows(Part.DEV)])
-        logs = [np.log((1 - lexical.share) * np.exp(np.mean(logs, axis=0)) + lexical.share * own + 1e-30)]
+        half, logs = _lexical_half(recipe, dataset, rows, dev, logs, len(labels), note)
+        arrays |= half
     _write(run / ADAPTER, arrays, shape)
     write_manifest(
         run / ADAPTER,
@@ -161,6 +148,32 @@ def _show(dataset: Dataset, note: Note) -> None:
     """What is trained on, as a person can check it."""
     for _, row in zip(range(3), dataset.rows(Part.TRAIN), strict=False):
         note(f"  {row.text[:90]!r} -> {', '.join(row.labels)}")
+
+
+def _lexical_half(
+    recipe: Recipe,
+    dataset: Dataset,
+    rows: Sequence[Example],
+    dev: Sequence[Example],
+    logs: list[np.ndarray],
+    labels: int,
+    note: Note,
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """The arrays of the lexical half, and the dev rows' log-probabilities with it; none and as they were where dev has
+    no use for one."""
+    texts, dev_texts = (
+        [(row.text, example.target) for row, example in zip(dataset.rows(part), examples, strict=True)]
+        for part, examples in ((Part.TRAIN, rows), (Part.DEV, dev))
+    )
+    encoded = np.mean(logs, axis=0) if logs else None
+    lexical = fit_lexical(texts, dev_texts, encoded, labels, recipe.training.class_balance)
+    if lexical is None:
+        return {}, logs
+    note(f"{recipe.name}: the lexical half weighs {lexical.share}")
+    arrays = {f"lexical.{name}": getattr(lexical, name).astype(np.float16) for name in ("idf", "weight", "bias")}
+    arrays["lexical.share"] = np.array([lexical.share], np.float32)
+    own = np.stack([lexical.probabilities(row.text) for row in dataset.rows(Part.DEV)])
+    return arrays, [np.log((1 - lexical.share) * np.exp(np.mean(logs, axis=0)) + lexical.share * own + 1e-30)]
 
 
 def _fit_scope(
