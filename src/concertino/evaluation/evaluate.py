@@ -69,6 +69,7 @@ from concertino.recipe import Metric, Recipe
 from concertino.registry.gate import MIN_LABEL_ROWS
 from concertino.training.result import ADAPTER
 from concertino.training.routing.figures import expected_calibration_error
+from concertino.training.train import locked
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +94,8 @@ def evaluate(
     the dev part, or one that is less than what is there, beside them (`suffix_beside`).
 
     The temperature is written into the run's adapter.json. What was predicted before is not predicted again. Raises
-    EvaluationRefused where the figures would mean nothing, ModelMissing where a model is not pulled.
+    EvaluationRefused where the figures would mean nothing, ModelMissing where a model is not pulled, TrainingRefused
+    where another process is at work in the run's folder.
     """
     if options.part not in (Part.TEST, Part.DEV):
         raise EvaluationRefused(f"The part {options.part} is not one to measure on; use test, or dev for choosing.")
@@ -101,7 +103,7 @@ def evaluate(
         raise EvaluationRefused(f"The recipe is for {recipe.name}, and the dataset holds {dataset.manifest.name}.")
     check_same_data(run_folder, dataset)
     rows = sample(check_overlap(dataset, options.part), 0)
-    with asyncio.Runner() as runner:
+    with locked(run_folder), asyncio.Runner() as runner:
         return _Evaluation(recipe, dataset, run_folder, store, options, note, runner).run(rows)
 
 
