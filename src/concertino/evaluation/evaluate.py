@@ -360,7 +360,7 @@ class _Evaluation:
         if groups < len(specialist.rows):
             notes.append(
                 f"{len(specialist.rows)} rows come in {groups} groups: intervals of differences draw whole groups; "
-                "Wilson's intervals and McNemar's test take rows as independent."
+                "Wilson's intervals, McNemar's test and the threshold's promise take rows as independent."
             )
         if 0 < self.options.rows < self.dataset.manifest.parts[self.options.part].rows:
             notes.append(f"A sample of {len(specialist.rows)} rows, not all of the part.")
