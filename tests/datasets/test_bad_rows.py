@@ -149,6 +149,8 @@ def test_bad_bytes_and_mixed_encodings_are_in_the_data_sheet(tmp_path: Path) -> 
     assert {"the Zürich card", "à Genève"} <= made.texts()
     assert "`a.jsonl` mixes encodings: 1 lines of latin-1, 42 lines of utf-8." in made.sheet
     assert "`a.jsonl` has 1 bytes in no encoding" in made.sheet
+    (warning,) = (each for each in made.counts.warnings if "U+FFFD" in each)
+    assert warning.startswith("1 byte could not be decoded") and "in `a.jsonl` (1)." in warning
 
 
 def test_sources_without_a_usable_row_are_refused_with_the_reasons(tmp_path: Path) -> None:

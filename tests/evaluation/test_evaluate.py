@@ -12,7 +12,7 @@ from msgspec import structs
 
 from concertino.backends import echo
 from concertino.datasets.folder import Row, open_dataset
-from concertino.errors import EvaluationRefused, ModelMissing
+from concertino.errors import EvaluationRefused, ModelMissing, TrainingRefused
 from concertino.evaluation import embedding, generalist, specialist
 from concertino.evaluation import evaluate as evaluation
 from concertino.evaluation.checks import normalised
@@ -25,6 +25,7 @@ from concertino.evaluation.setup import Options, sample
 from concertino.models import Store
 from concertino.models.adapters import read_adapter, write_manifest
 from concertino.recipe import EvaluationPlan, Metric
+from concertino.training.train import locked
 from concertino.types import TokenLogprob, TopLogprob
 from tests.evaluation.runs import RECIPE, animal_rows, echo_store, write_dataset, write_run
 
@@ -237,6 +238,13 @@ def test_a_model_that_is_not_pulled_is_said_before_anything_is_run(tmp_path: Pat
     write_run(tmp_path / "run", write_dataset(tmp_path / "data"))
     with pytest.raises(ModelMissing, match="concertino pull all-MiniLM-L6-v2"):
         evaluate(RECIPE, open_dataset(tmp_path / "data"), tmp_path / "run", Store(tmp_path), Options(), print)
+
+
+def test_a_run_is_not_evaluated_twice_at_once(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", write_dataset(tmp_path / "data"))
+    with locked(tmp_path / "run"), pytest.raises(TrainingRefused, match="or evaluates it"):
+        evaluate(RECIPE, open_dataset(tmp_path / "data"), tmp_path / "run", echo_store(tmp_path), Options(), print)
+    assert not (tmp_path / "run/evaluation").exists()
 
 
 def test_a_smaller_sample_is_part_of_every_larger_one() -> None:

@@ -76,6 +76,19 @@ def test_a_damaged_version_is_reported_and_the_one_before_serves(
     assert found.settings == settings and len(found.problems) == 2
 
 
+def test_what_was_retired_does_not_serve_again_where_a_later_version_is_damaged(
+    settings: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    registry.promote(version("a"), files("a"))
+    registry.retire(SKILL, "it told one customer of another")
+    broken = registry.promote(version("b"), files("b"))
+    (registry.folder(SKILL, broken.version) / "MODEL_CARD.md").unlink()
+    shipped(tmp_path / "shipped", "s")
+    found = lay_over(structs.replace(load(), home=settings.home), shipped=tmp_path / "shipped")
+    assert [served.skill for served in found.served] == [] and len(found.problems) == 1
+    assert lay_over(settings).settings == settings
+
+
 def test_a_current_file_that_is_no_json_leaves_the_team_as_configured(settings: Settings, registry: Registry) -> None:
     registry.promote(version("a"), files("a"))
     registry.current_path.write_text("{")

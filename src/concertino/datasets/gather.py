@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -19,6 +19,8 @@ from concertino.documents import Documents, Encoding, Problem, Record
 from concertino.recipe import Recipe
 
 _BATCH = 500
+_FILES = 5
+"""Files with bytes that could not be decoded that are named."""
 _PROCESSES_FROM = 48 * 1024 * 1024
 """Bytes of sources from which starting processes pays."""
 
@@ -67,12 +69,25 @@ def gather(
             gathered.with_personal += batch.with_personal
             read += size
             advance(size)
+    if gathered.bad_bytes:
+        tally.warn(_undecoded(gathered.bad_bytes))
     rows = read + unread.total()
     tally.step("read", rows, read)
     for name in STEPS[1:]:
         tally.step(name, read, read - refused[name])
         read -= refused[name]
     return gathered
+
+
+def _undecoded(bad_bytes: Mapping[str, int]) -> str:
+    worst = sorted(bad_bytes, key=lambda path: -bad_bytes[path])
+    more = f" and {len(worst) - _FILES} more files" if len(worst) > _FILES else ""
+    count = sum(bad_bytes.values())
+    named = ", ".join(f"`{path}` ({bad_bytes[path]})" for path in worst[:_FILES])
+    return (
+        f"{count} {'byte' if count == 1 else 'bytes'} could not be decoded, and what rows have of them became U+FFFD: "
+        f"in {named}{more}. Save the files as UTF-8, and curate again."
+    )
 
 
 def _raws(

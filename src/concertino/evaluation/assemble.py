@@ -110,7 +110,7 @@ def _notes(
     if groups < len(specialist.rows):
         notes.append(
             f"{len(specialist.rows)} rows come in {groups} groups: intervals of differences draw whole groups; "
-            "Wilson's intervals and McNemar's test take rows as independent."
+            "Wilson's intervals, McNemar's test and the threshold's promise take rows as independent."
         )
     if 0 < options.rows < dataset.manifest.parts[options.part].rows:
         notes.append(f"A sample of {len(specialist.rows)} rows, not all of the part.")

@@ -55,6 +55,7 @@ from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Recipe
 from concertino.training.result import ADAPTER
+from concertino.training.train import locked
 from concertino.whole_file import write_json
 
 
@@ -65,7 +66,8 @@ def evaluate(
     the dev part, or one that is less than what is there, beside them (`suffix_beside`).
 
     The temperature is written into the run's adapter.json. What was predicted before is not predicted again. Raises
-    EvaluationRefused where the figures would mean nothing, ModelMissing where a model is not pulled.
+    EvaluationRefused where the figures would mean nothing, ModelMissing where a model is not pulled, TrainingRefused
+    where another process is at work in the run's folder.
     """
     if options.part not in (Part.TEST, Part.DEV):
         raise EvaluationRefused(f"The part {options.part} is not one to measure on; use test, or dev for choosing.")
@@ -73,7 +75,7 @@ def evaluate(
         raise EvaluationRefused(f"The recipe is for {recipe.name}, and the dataset holds {dataset.manifest.name}.")
     check_same_data(run_folder, dataset)
     rows = sample(check_overlap(dataset, options.part), 0)
-    with asyncio.Runner() as runner:
+    with locked(run_folder), asyncio.Runner() as runner:
         return _Evaluation(recipe, dataset, run_folder, store, options, note, runner).run(rows)
 
 

@@ -121,13 +121,13 @@ def _shipped(settings: Settings, root: Path | None) -> dict[str, Path]:
 
 
 def _candidates(registry: Registry, name: str, entry: Entry | None, shipped: Path | None) -> Iterator[tuple[str, Path]]:
-    """Folders of the versions that may serve a skill, the one that should first. None for a retired skill."""
+    """Folders of the versions that may serve a skill, the one that should first. None for a retired skill, and none of
+    those that served before it was retired: they were taken away on purpose."""
     if entry is not None:
-        if not entry.version:
-            return
         for version in dict.fromkeys((entry.version, *reversed(entry.before))):
-            if version:
-                yield PROMOTED, registry.folder(name, version)
+            if not version:
+                return
+            yield PROMOTED, registry.folder(name, version)
     if shipped is not None:
         yield SHIPPED, shipped
 

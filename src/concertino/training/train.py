@@ -40,8 +40,9 @@ def train(
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other trainings out of a run folder, which is made if need be. The kernel ends the lock with the process.
+    """Keep other trainings and evaluations out of a run folder, which is made if need be.
 
+    The kernel ends the lock with the process.
     Raises TrainingRefused where another process holds it. Of several processes of one training the first holds it.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ def locked(run: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise TrainingRefused(
-            f"Another run is training into {run}. Wait for it, or train into another folder.", param="out"
+            f"Another run is training into {run}, or evaluates it. Wait for it, or name another folder.", param="out"
         ) from error
     finally:
         os.close(handle)
