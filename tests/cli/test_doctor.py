@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from concertino.cli import checks
@@ -48,6 +49,16 @@ def test_every_problem_says_what_to_do(concertino: Command) -> None:
     assert status == 1 and found["models"]["state"] == "problem"
     assert "concertino pull" in found["models"]["remedy"] and "missing" in found["disk"]["message"]
     assert "needed by the engines" in found["memory"]["message"]
+
+
+@pytest.mark.parametrize("detectors", [["identifiers"], ["health"], []])
+def test_detectors_that_never_find_health_data_are_a_warning(tmp_path: Path, detectors: list[str]) -> None:
+    team = tmp_path / "team.yaml"
+    team.write_text(yaml.safe_dump(echo_team(home=str(tmp_path / "home"), policy={"detectors": detectors})))
+    (found,) = [finding for finding in checks.examine(str(team), False) if finding.check == "policy"]
+    assert found.state is checks.State.WARNING and "nothing counts as health data" in found.message
+    team.write_text(yaml.safe_dump(echo_team(home=str(tmp_path / "home"))))
+    assert "policy" not in {finding.check for finding in checks.examine(str(team), False)}
 
 
 def test_a_router_that_lacks_the_encoder_of_its_second_look_is_a_warning(tmp_path: Path) -> None:

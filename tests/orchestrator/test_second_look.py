@@ -1,5 +1,6 @@
 """The language-model tier is asked where the router is unsure, within policy, and never stands in the way."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -248,4 +249,35 @@ async def test_a_refusal_after_it_was_asked_is_charged(
     with pytest.raises(BudgetExhausted):
         await service.answer(ask(UNSURE), ACME)
     assert store.standings([KEY])[0].spent.tokens == 11
+    await service.close()
+
+
+class Hanging(Choosing):
+    """Says its letter and goes on for ever."""
+
+    said: asyncio.Event
+
+    async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
+        yield Chunk(text="A")
+        self.said.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("call", ["answer", "plan", "decide"])
+async def test_who_hangs_up_while_it_is_asked_is_charged(
+    service: Service, store: BudgetStore, asked: list[tuple[str, Generation]], call: str
+) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=100_000))
+    chooser = Hanging("general", asked)
+    chooser.said = asyncio.Event()
+    service.pool.backends["general"] = chooser
+    service.pool._specialists["general"] = structs.replace(service.pool.get("general"), backend=chooser)
+    work = asyncio.ensure_future(getattr(service, call)(ask(UNSURE), ACME))
+    await chooser.said.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    standing = store.standings([KEY])[0]
+    assert standing.spent.tokens > 1  # what it read, and a letter
+    assert standing.reserved.tokens == 0
     await service.close()

@@ -256,3 +256,33 @@ def test_a_stand_in_keeps_the_threshold_that_it_was_measured_with(published: Pat
     made = DescriptionTier([Described("doctor", doctor)], home=published, router=head, served=served)
     assert made.stand_ins["doctor"].domain == "medical"
     assert made._thresholds["doctor"] == made.weights.manifest.thresholds.titled
+
+
+WARDS = {
+    "hips": ("Hip replacement", "how long after a new hip may I drive"),
+    "hearts": ("Cardiac surgery", "recovery after a bypass operation"),
+    "diabetes": ("Type 1 diabetes", "insulin pump settings for a child"),
+    "pregnancy": ("Pregnancy", "which week is the first ultrasound"),
+    "vaccines": ("Vaccines", "when is the second measles shot due"),
+    "depression": ("Depression", "I feel low for weeks"),
+}
+
+
+@pytest.mark.parametrize("name", WARDS)
+def test_of_several_that_stand_in_for_one_domain_the_one_it_is_about_is_chosen(
+    published: Path, head: LinearRouter, name: str
+) -> None:
+    described = [Described(ward, title) for ward, (title, _) in WARDS.items()]
+    tier = DescriptionTier(described, home=published, router=head, served=("general", *WARDS))
+    assert {stand_in.domain for stand_in in tier.stand_ins.values()} == {"medical"}
+    assert ask(tier, head, WARDS[name][1], left=tuple(WARDS)).domain == name
+
+
+def test_what_fits_the_words_that_all_cards_have_alike_is_nobodys(published: Path, head: LinearRouter) -> None:
+    text = "Answers questions of our hospital's staff about {}, in a friendly and precise manner."
+    described = [Described(ward, text.format(title.lower())) for ward, (title, _) in WARDS.items()]
+    tier = DescriptionTier(described, home=published, router=head, served=("general", *WARDS))
+    hello = ask(tier, head, "hello", left=tuple(WARDS))
+    assert hello.domain == "general"
+    assert "fits what all 6 are described as alike" in hello.reason
+    assert ask(tier, head, WARDS["vaccines"][1], left=tuple(WARDS)).domain == "vaccines"

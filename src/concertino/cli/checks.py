@@ -111,6 +111,11 @@ def _configuration(settings: Settings, config_path: str | None) -> Iterator[Find
     where = config.find_config(config_path) or "built in"
     decider = engineless(settings)  # the router's weights and the detectors are read
     yield Finding("configuration", State.OK, f"{where}: {len(settings.specialists)} specialists; the router is whole")
+    if unseen := decider.policy.unseen:
+        said = f"No detector of policy.detectors looks for {' or '.join(unseen)}, so nothing counts as health data"
+        yield Finding(
+            "policy", State.WARNING, said, "Name one of each kind: the built-in ones, identifiers and health."
+        )
     for card in settings.specialists:
         named = {card.name: card.adapter, **{f"{card.name}.skills.{one.name}": one.adapter for one in card.skills}}
         for where, adapter in named.items():

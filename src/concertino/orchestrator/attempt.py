@@ -1,5 +1,6 @@
 """One request on its way to a run: the choice, made within budgets, and the run that it leads to."""
 
+import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -78,7 +79,7 @@ class Attempt:
                 except BudgetExhausted:
                     if last or self._request.model not in CHOSEN:
                         raise
-        except ConcertinoError:
+        except (ConcertinoError, asyncio.CancelledError):  # who hangs up meanwhile has asked all the same
             await self._charge(left)
             raise
         raise AssertionError("the last try raises or returns")
@@ -86,7 +87,11 @@ class Attempt:
     async def to_plan(self) -> tuple[Decision, Reservation | None]:
         """The choice, with the most that its plan takes reserved where the generalist is to make one."""
         left = await self._budgets.left(self._principal)
-        decision = await self._decide(left)
+        try:
+            decision = await self._decide(left)
+        except (ConcertinoError, asyncio.CancelledError):
+            await self._charge(left)
+            raise
         if decision.plan is None or self.planner is None:
             await self._charge(left)
             return decision, None
@@ -96,7 +101,7 @@ class Attempt:
         most = self.spending.cost + costs.most_to_plan(self._pool, self._request, decision, default)
         try:
             return decision, await self._budgets.reserve(self._id, self._principal, most, default)
-        except BudgetExhausted:
+        except (BudgetExhausted, asyncio.CancelledError):
             await self._charge(left)
             raise
 

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import inspect
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from concertino.telemetry.speed import Speeds
 from concertino.types import Decision, Principal, Request, Verdict
 
 LOCAL = Principal()
+
+log = logging.getLogger("concertino.orchestrator")
 
 LONG_HISTORY = 16.0
 """How many times the longest context a conversation may be estimated at whose history can be shortened. Policy reads
@@ -219,7 +222,13 @@ def make_decider(settings: Settings, pool: Pool) -> Decider:
     second_look = SecondLook(pool, settings, described) if settings.router.language.skill else None
     if settings.router.conversations:
         router = ConversationRouter(router, settings.router.hand_over_price, newcomers)
-    return Decider(settings, pool, Policy(settings.policy, specialist_facts(pool)), router, newcomers, second_look)
+    policy = Policy(settings.policy, specialist_facts(pool))
+    if settings.policy.detectors and policy.unseen:
+        log.warning(
+            "No detector of policy.detectors looks for %s, so nothing counts as health data.",
+            " or ".join(policy.unseen),
+        )
+    return Decider(settings, pool, policy, router, newcomers, second_look)
 
 
 def specialist_facts(pool: Pool) -> list[SpecialistFacts]:

@@ -63,6 +63,12 @@ class Policy:
         self._detectors = tuple(load_detectors(settings.detectors) if detectors is None else detectors)
         self._pool = DeadlinePool()
 
+    @property
+    def unseen(self) -> tuple[Kind, ...]:
+        """Kinds that no detector looks for: while there are any, nothing counts as health data."""
+        kinds = {detector.kind for detector in self._detectors}
+        return tuple(kind for kind in Kind if kind not in kinds)
+
     def close(self) -> None:
         """Give the detectors' threads back."""
         self._pool.close()

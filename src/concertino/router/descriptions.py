@@ -22,6 +22,10 @@ from concertino.router.readings import Reading, is_anothers, read_cards
 from concertino.router.stand_ins import StandIn, find_stand_ins, is_taken, with_router
 from concertino.types import Message, Ranking, Tier
 
+ALIKE, MANY = 1.25, 5
+"""A text whose best chance is less than so many times the mean of them all is nobody's, among so many or more: it fits
+what their cards have in common ("in a friendly manner"), as a greeting does."""
+
 
 class Described(Struct, frozen=True):
     """A specialist as this tier knows it. `domain` is the name under which it is scored."""
@@ -164,6 +168,10 @@ class DescriptionTier:
         best, likely = names[place], float(whole[place])
         share = compared / max(1.0, float(compared.sum()))
         found = {name: float(value) for name, value in zip(names, share, strict=True)}
+        alike = best not in taken and len(names) >= MANY and compared[place] < ALIKE * compared.mean()
+        if likely_enough[place] and alike:
+            reason = f"{ranking.reason}, though it fits what all {len(names)} are described as alike"
+            return structs.replace(ranking, scores=_sorted({**ranking.scores, **found}), reason=reason)
         if not likely_enough[place]:
             kept = [name for name, fits, chance in zip(names, fitting, whole, strict=True) if fits and not chance]
             though = f", though it fits what {' and '.join(kept)} is described as" if kept else ""
@@ -178,11 +186,22 @@ class DescriptionTier:
     def _with_router(
         self, chances: np.ndarray, names: Sequence[str], ranking: Ranking, eligible: Collection[str]
     ) -> np.ndarray:
-        """`chances` with what the router says of the domains that some of `names` stand in for, and of others'."""
+        """`chances` with what the router says of the domains that some of `names` stand in for, and of others'.
+
+        Of several that stand in for one domain, the one that its description fits best speaks for all.
+        """
         joined = chances.copy()
+        first: dict[str, int] = {}
         for place, name in enumerate(names):
             if name in self.stand_ins:
-                joined[place] = with_router(float(chances[place]), ranking, self.stand_ins[name])
+                domain = self.stand_ins[name].domain
+                if chances[place] > chances[first.setdefault(domain, place)]:
+                    first[domain] = place
+        for place, name in enumerate(names):
+            if name in self.stand_ins:
+                stand_in = self.stand_ins[name]
+                speaks = first[stand_in.domain] == place
+                joined[place] = with_router(float(chances[place]), ranking, stand_in, speaks=speaks)
             if name in self.readings and is_anothers(ranking, self.readings[name], eligible):
                 joined[place] = 0.0
         return joined

@@ -52,10 +52,10 @@ def is_taken(chance: float, ranking: Ranking, stand_in: StandIn) -> bool:
     return ranking.domain == stand_in.domain and chance >= stand_in.fits
 
 
-def with_router(chance: float, ranking: Ranking, stand_in: StandIn) -> float:
-    """A chance by description, raised to the router's score of the domain where the text is the stand-in's, and 0 where
-    the router rules the domain out."""
+def with_router(chance: float, ranking: Ranking, stand_in: StandIn, *, speaks: bool = True) -> float:
+    """A chance by description, raised to the router's score of the domain where the text is the stand-in's and it
+    `speaks` for all that stand in for the domain, and 0 where the router rules the domain out."""
     score = ranking.scores.get(stand_in.domain, 0.0)
     if score < RULED_OUT:
         return 0.0
-    return max(chance, score) if is_taken(chance, ranking, stand_in) else chance
+    return max(chance, score) if speaks and is_taken(chance, ranking, stand_in) else chance

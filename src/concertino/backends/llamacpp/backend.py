@@ -64,8 +64,8 @@ class LlamaCppBackend:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._scopes: Scopes | None = None
         self._searching = {model: asyncio.Lock() for model in self._uses}
-        """One beam search at a time for a model: it keeps the engine's places busy by itself, and two would take them from
-        each other at every step, with what has been read there."""
+        """One beam search at a time for a model: it keeps the engine's places busy by itself, and two would take them
+        from each other at every step, with what has been read there."""
         self._toolless: set[str] = set()
         """Models whose chat template leaves tools out."""
 

@@ -17,8 +17,8 @@ from concertino.errors import BackendError
 from concertino.types import Chunk, FinishReason, TokenLogprob, Usage
 
 UNLIKELY = math.log(10)
-"""A sequence that many times less likely than the best of its length is given up: it hardly ever wins in the end. With 50
-times the answers were the same, for 1.4 times the work (30 rows of code/bash's dev part, 4 beams)."""
+"""A sequence that many times less likely than the best of its length is given up: it hardly ever wins in the end. With
+50 times the answers were the same, for 1.4 times the work (30 rows of code/bash's dev part, 4 beams)."""
 
 
 class Token(Struct, frozen=True):
