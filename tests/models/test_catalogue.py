@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from concertino.default_models import GENERALIST, SENTENCE_ENCODER, SMALL_LANGUAGE_MODEL
 from concertino.errors import ConfigurationError, UnknownModel
 from concertino.models import load_catalogue
 from concertino.models.catalogue import HuggingFaceSource, WheelSource, parse_catalogue
@@ -35,6 +36,7 @@ def test_the_built_in_catalogue_names_four_models_that_each_have_two_sources(hom
         "qwen2.5-coder-1.5b-instruct",
         "all-MiniLM-L6-v2",
     ]
+    assert {SENTENCE_ENCODER, SMALL_LANGUAGE_MODEL, GENERALIST} <= entries.keys()
     for entry in entries.values():
         for file in entry.files:
             first, second = file.sources
