@@ -9,7 +9,9 @@ import pytest
 from concertino.audit.read import Entry
 from concertino.config import Settings
 from concertino.orchestrator.propose import Labelled, Labels, Why, export, propose
+from concertino.orchestrator.recording import content_of
 from concertino.storage.feedback import Feedback
+from concertino.types import Message, Request, Role
 from tests.teams import echo_team
 
 CLASSES = ("code", "finance", "legal", "medical", "general")
@@ -46,6 +48,14 @@ def asked(name: str, *turns: str, **decision: Any) -> Entry:
 
 def said(name: str, right: bool, specialist: str | None = None) -> Feedback:
     return Feedback(name, "acme", "ops", right, specialist, 0.0)
+
+
+def test_a_request_with_a_contract_on_its_answer_is_an_example_as_others_are(labels: Labels) -> None:
+    format_ = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+    request = Request((Message(Role.USER, "What is a lien?"),), response_format=format_)
+    decision = {"specialist": "counsel", "tier": "linear", "scores": {}}
+    kept = Entry(1, "a", {"decision": decision, "content": content_of(request).decode()})
+    assert export([kept], {"a": said("a", True)}, labels).rows == (Labelled("What is a lien?", "legal"),)
 
 
 def test_corrected_come_first_then_wrong_then_the_closest(labels: Labels) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from concertino.errors import (
     AuditUnavailable,
     BackendError,
     BackendUnavailable,
+    ConcertinoError,
     Overloaded,
     PolicyRefused,
     UnknownModel,
@@ -30,7 +31,7 @@ from concertino.orchestrator.service import Service
 from concertino.policy.rules import Policy
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
-from concertino.types import Chunk, Message, Outcome, Ranking, Request, Role
+from concertino.types import Chunk, Message, Outcome, Ranking, Request, Role, Sampling
 from tests.orchestrator.workflows import THREE, make_service
 from tests.teams import echo_team
 
@@ -211,6 +212,27 @@ async def test_a_refusal_is_recorded(make: Make, tmp_path: Path) -> None:
     assert entry.end["error_code"] == "policy_refused"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": "Jane Doe"}}}},
+        {"tool_choice": "required"},
+        {"sampling": Sampling(stop=("Jane Doe",))},
+        {"extra": {"about": "Jane Doe"}},
+    ],
+    ids=lambda more: list(more)[-1],
+)
+async def test_every_field_with_words_is_in_the_digest_of_a_request(
+    make: Make, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    digests = set()
+    for request in (asked("one"), structs.replace(asked("one"), **more), asked("one")):
+        with suppress(ConcertinoError):  # echo refuses some of it, which is on record too
+            await make().answer(request)
+        digests.add(records(tmp_path).tail(1)[0].begin["content_digest"])
+    assert len(digests) == 2
+
+
 async def test_a_batch_keeps_its_order_and_stops_at_the_first_error(make: Make) -> None:
     service = make()
     answers = await service.answer_many([asked(f"text {n}") for n in range(20)])
@@ -363,14 +385,16 @@ async def test_a_request_that_is_stopped_here_says_why_and_one_that_hung_up_does
     make: Make, tmp_path: Path, code: str | None
 ) -> None:
     service = make(broken={"code": Breaking(after=1000)})
+    reading = asyncio.Event()
 
     async def read_slowly() -> None:
         async with service.answering(asked("a b c"), request_id="r") as run:
             async for _ in run.chunks():
+                reading.set()
                 await asyncio.sleep(10)
 
     work = service.take_on("r", read_slowly)
-    await asyncio.sleep(0.2)
+    await reading.wait()
     if code is None:
         work.cancel()
     else:

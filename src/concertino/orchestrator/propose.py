@@ -159,7 +159,7 @@ def _proposal(entry: Entry, said: Feedback | None, labels: Labels) -> Proposal |
 
 
 def _text(content: object, earlier: Sequence[str], specialist: str | None) -> str | None:
-    """The user's last turn of stored content, which is `[messages, tools]` as JSON; None where it is a digest.
+    """The user's last turn of stored content, as `recording.content_of` makes it; None where it is a digest.
 
     "Now shorter" is nobody's by itself, so that a later turn stands with those before it on the same subject, as the
     router reads it. Only one that begins another subject, by who is to have it and by its wording, stands alone.
@@ -167,8 +167,8 @@ def _text(content: object, earlier: Sequence[str], specialist: str | None) -> st
     if not isinstance(content, str):
         return None
     try:
-        messages = msgspec.json.decode(content, type=tuple[list[Message], Any])[0]
-    except msgspec.MsgspecError:
+        messages = msgspec.convert(msgspec.json.decode(content, type=list[Any])[0], list[Message])
+    except (msgspec.MsgspecError, IndexError):
         return None
     loop = before_tool_loop(messages)
     read = messages if loop is None else loop

@@ -28,6 +28,19 @@ _AT_EXIT_S = 10.0
 log = logging.getLogger("concertino.orchestrator")
 
 
+def content_of(request: Request) -> bytes:
+    """All words of a request, as its record has them: `[messages, tools]`, and where it has other fields that hold
+    words, a third item with those."""
+    others = {
+        "tool_choice": request.tool_choice,
+        "response_format": request.response_format,
+        "stop": request.sampling.stop,
+        "extra": request.extra,
+    }
+    given = {name: value for name, value in others.items() if value}
+    return msgspec.json.encode([request.messages, request.tools, *([given] if given else [])])
+
+
 class Recorder:
     """Writes both records. `healthy` is false from a failed write until the next that succeeds.
 
@@ -57,7 +70,7 @@ class Recorder:
 
         `names` are those that `model` may have. Raises AuditUnavailable: then nothing may be answered.
         """
-        content = msgspec.json.encode([request.messages, request.tools])
+        content = content_of(request)
         record = Begin(
             request_id, principal, request.model, content, decision, verdict, model_hashes=model_hashes, names=names
         )
