@@ -11,7 +11,7 @@ from concertino.datasets.prepare import Preparer, RawRow
 from concertino.errors import RecipeInvalid
 from concertino.recipe import Source
 from concertino.recipe_file import load_recipe
-from concertino.template import FieldsProblem, fill, names, problem_with, text_of
+from concertino.template import FieldsProblem, fill, id_in, names, problem_with, text_of
 from tests.datasets.making import recipe
 
 TABLE = [["", "2019", "2018", ""], ["", "", "", ""], ["Sales", "$ 1,452.4", 56.7, ""], ["Cost", None, 3, ""]]
@@ -179,3 +179,19 @@ def load_source(folder: Path, **source: str) -> None:
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(yaml.safe_dump(plain), "utf-8")
     load_recipe(folder / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"id": 7, "ID": 8}, 7),
+        ({"ID": "T-1"}, "T-1"),
+        ({"Id": 0}, 0),
+        ({"ID": 1, "Id": 2}, None),
+        ({"id": None, "ID": 3}, None),
+        ({"id": True}, None),
+        ({"identity": 3}, None),
+    ],
+)
+def test_a_row_has_the_id_that_it_names_so_however_it_is_written(row: dict[str, Any], found: object) -> None:
+    assert id_in(row) == found

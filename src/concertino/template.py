@@ -164,6 +164,13 @@ def value_in(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
+def id_in(row: Mapping[str, Any]) -> str | int | None:
+    """A row's `id`, or where it has none, what its one field of that name in capitals holds, as tables write it."""
+    named = ["id"] if "id" in row else [name for name in row if name.casefold() == "id"]
+    found = row[named[0]] if len(named) == 1 else None
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+
+
 def string_in(row: Mapping[str, Any], name: str) -> str:
     """A field's text; of a list its texts, of a table its rows. Raises FieldsProblem for anything else."""
     value = value_in(row, name)

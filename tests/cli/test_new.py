@@ -100,6 +100,12 @@ def test_a_full_disk_leaves_no_draft_behind(
     assert [path.name for path in here.iterdir()] == ["a.jsonl"]
 
 
+def test_where_a_template_belongs_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, "a.jsonl", rows(200))
+    assert run(["new", "a/b", "--from", "a.jsonl", "--text", "{title} {text}"]) != 0
+    assert "is written into the recipe, as data.sources[0].text" in capsys.readouterr().err
+
+
 def test_a_rare_label_that_next_to_no_rows_test_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(here, "a.jsonl", rows(2000, ["common"] * 99 + ["rare"]))
     _, said = proposed(capsys, "--from", "a.jsonl")

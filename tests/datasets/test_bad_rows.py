@@ -71,8 +71,9 @@ def test_a_label_seen_once_is_dropped_and_named(tmp_path: Path) -> None:
     assert "`once` (1), `twice?` (1)" in made.sheet
 
 
-def test_an_id_given_twice_is_made_different_and_reported(tmp_path: Path) -> None:
-    write(tmp_path, "a.jsonl", [{**row, "id": n % 20} for n, row in enumerate(rows(40))])
+@pytest.mark.parametrize("name", ["id", "ID"])
+def test_an_id_given_twice_is_made_different_and_reported(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "a.jsonl", [{**row, name: n % 20} for n, row in enumerate(rows(40))])
     made = curate(tmp_path, recipe(JSONL))
     assert len({row.id for row in made.rows()}) == 40
     assert "20 rows have an id that an earlier row has" in made.sheet

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from concertino.errors import InvalidRequest
-from concertino.template import TEXT, FieldsProblem, names, text_of
+from concertino.template import TEXT, FieldsProblem, id_in, names, text_of
 
 LONGEST_LINE = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -72,8 +72,7 @@ def _row(line: bytes, number: int, too_long: bool, name: str, template: str) -> 
         if too_long:
             raise ValueError(f"it is longer than {LONGEST_LINE // 1024 // 1024} MiB")
         fields = _FIELDS.decode(line.removeprefix(_BOM) if number == 1 else line)
-        found = fields.get("id")
-        known = found if isinstance(found, str | int) and not isinstance(found, bool) else None
+        known = id_in(fields)
         return Row(number, text_of(fields, template), known)
     except (msgspec.DecodeError, ValueError, FieldsProblem) as error:
         said = f"{name}, line {number}: {error}. {_wanted(template)}"

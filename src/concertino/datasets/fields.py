@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from concertino.recipe import Source
-from concertino.template import FieldsProblem, clean, fill, value_in
+from concertino.template import FieldsProblem, clean, fill, id_in, value_in
 
 
 class Taken(Struct, frozen=True):
@@ -36,8 +36,8 @@ def take(fields: Mapping[str, Any], source: Source, free_text: bool, group: str 
     tests = fill(fields, source.tests) if source.tests else ""
     if source.tests and not tests.strip():
         raise FieldsProblem("no tests", f"nothing is left of {source.tests!r}")
-    given = fields.get("id", "")
-    return Taken(text, labels, answer, group, str(given) if isinstance(given, str | int) else "", tests)
+    given = id_in(fields)
+    return Taken(text, labels, answer, group, "" if given is None else str(given), tests)
 
 
 def _labels(fields: Mapping[str, Any], name: str, renamed: Mapping[str, str]) -> tuple[str, ...]:

@@ -69,7 +69,8 @@ class Table(Struct, frozen=True):
         found = next((column for column in self.columns if column.name == name), None)
         if found is None:
             known = ", ".join(column.name for column in self.columns)
-            raise DataRefused(f"{self.path} has no field {name!r}. Its fields: {known}.", param=name)
+            more = " A template of several is written into the recipe, as data.sources[0].text." if "{" in name else ""
+            raise DataRefused(f"{self.path} has no field {name!r}. Its fields: {known}.{more}", param=name)
         return found
 
 
