@@ -22,7 +22,11 @@ _MEASURE = re.compile(
     r"\b\d{2,3}[ ]?/[ ]?\d{2,3}[ ]?mm[ ]?hg|\bbp:?[ ](?:is |of |was )?\d{2,3}/\d{2,3}|\b\d+(?:\.\d+)?[ ]?(?:mg/dl|mmol/l|mmhg|mcg|µg|ng/ml|iu/l|u/l|bpm|mg)\b"
     r"|\b(?:10[0-6]|9[5-9])(?:\.\d)?[ ]?(?:°[ ]?f\b|degrees f)|\b(?:3[5-9]|4[0-2])\.\d[ ]?°[ ]?c\b|\bspo2\b|\bbmi\b"
 )
-_CODE = re.compile(r"\bicd-?(?:9|10|11)?\b|\bsnomed\b|\bcpt code\b|\b[a-tv-z]\d[0-9ab]\.\d{1,4}[a-z]?\b")
+_CODE = re.compile(
+    r"\bicd-?(?:9|10|11)?\b|\bsnomed\b|\bcpt code\b|\b[a-tv-z]\d[0-9ab]\.\d{1,4}[a-z]?\b"
+    # Diabetes, not the square decimetre, which reads so too.
+    r"|\b(?:has|have|had|with|known|hx|hx of|history of|and|type) dm ?2\b"
+)
 
 
 class HealthContextDetector:
