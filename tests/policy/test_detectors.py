@@ -191,6 +191,7 @@ def test_a_letter_and_its_accent_are_one_wherever_they_stand(before: int) -> Non
         "opérée d'une hernie",
         "tiene asma y fuertes dolores",
         "souffre de dépression",
+        "en arrêt maladie depuis mars, dit l'assurance maladie",
     ],
 )
 def test_a_health_context_is_found(text: str) -> None:
@@ -214,6 +215,7 @@ def test_a_health_context_is_found(text: str) -> None:
         "le virement opéré le 3 mars, et la saisie opérée par l'huissier",
         "la dépression économique, la depresión de 1929, la depressione dei mercati, a depressão de 1929",
         "o remédio constitucional e os remédios jurídicos",
+        "la cotisation maladie et l'assurance maladie de la Caisse d'assurance-maladie",
         "Dolores Molina firma el contrato con Asma Khan",
     ],
 )

@@ -10,6 +10,8 @@ from concertino.policy.lexicon_european import EUROPEAN, EUROPEAN_ENDINGS
 from concertino.policy.text import windows
 
 _WORD = re.compile(r"[a-z0-9ß-ÿœ][a-z0-9ß-ÿœ'/-]*")
+_INSURED = re.compile(r"\b(?:assurance|cotisations?|caisses?|branche|régime)[ -]maladie\b")
+"""What stands on every French payslip."""
 _JOINED = re.compile(r"[-/]")
 _BREAKS = str.maketrans("\n\r\t", "   ")
 """A phrase may stand on two lines."""
@@ -54,6 +56,8 @@ class HealthContextDetector:
             piece = text[start:end].lower().translate(_BREAKS)
             if len(piece) != end - start:  # a few letters change length in lower case; offsets then mean little
                 end = start + len(piece)
+            if "maladie" in piece:
+                piece = _INSURED.sub(lambda match: " " * len(match.group()), piece)
             words = set(_WORD.findall(piece)) - seen
             seen |= words
             findings.update(self._strong(piece, words, start))
