@@ -12,6 +12,7 @@ from concertino.backends.base import BackendContext, Generation, ModelUse
 from concertino.backends.llamacpp import LlamaCppBackend
 from concertino.backends.llamacpp import backend as llamacpp_backend
 from concertino.backends.llamacpp.beams import Beam, Token, search
+from concertino.errors import ContextTooLong
 from concertino.types import Chunk, FinishReason, Message, Role, Sampling, TokenLogprob
 
 END = Token(0, "", b"", 0.0)
@@ -48,6 +49,19 @@ async def test_the_likeliest_answer_need_not_begin_with_the_likeliest_token() ->
 async def test_it_ends_as_soon_as_nothing_that_is_left_can_win() -> None:
     tree = Tree({"": {".": 0.9, "a": 0.05, "b": 0.05}})
     assert said(await search(tree, 4, 10)) == "." and tree.asked == [""]
+
+
+async def test_an_answer_that_fills_the_context_is_cut_off_there_and_a_prompt_that_does_is_refused() -> None:
+    class Full(Tree):
+        async def __call__(self, ids: Sequence[int]) -> list[Token]:
+            if len(ids) >= len(self.following):
+                raise ContextTooLong("full")
+            return [Token(1, "a", b"a", math.log(0.9)), Token(2, "b", b"b", math.log(0.1))]
+
+    cut = await search(Full({"1": {}, "2": {}, "3": {}}), 2, 10)
+    assert (said(cut), cut.ended) == ("aaa", False)
+    with pytest.raises(ContextTooLong):
+        await search(Full({}), 2, 10)
 
 
 async def test_an_answer_that_goes_on_for_ever_is_cut_off_and_an_ended_one_is_preferred() -> None:

@@ -97,3 +97,11 @@ def test_what_was_answered_is_not_fitted_again(tmp_path: Path) -> None:
     for identity, expected in (("one", 1), ("one", 1), ("two", 2)):
         about, found = predict_kept("constant", identity, TEST, Kept(tmp_path / "kept.jsonl"), fit)
         assert (about, len(found), found[0].text, len(fits)) == ("a constant", 30, "dog", expected)
+
+
+@pytest.mark.parametrize("metric", [Metric.ACCURACY, Metric.MACRO_F1])
+def test_without_dev_rows_one_neighbour_is_asked_by_every_metric(metric: Metric) -> None:
+    none = np.zeros((0, vectors(TRAIN).shape[1]), np.float32)
+    fitted = fit_nearest(Neighbours(TRAIN, vectors(TRAIN)), [], none, vector_of, metric)
+    assert fitted.about == "a vote of the 1 nearest training rows, by the untuned encoder"
+    assert fitted.predict(TRAIN[0].text)[0] == TRAIN[0].labels[0]

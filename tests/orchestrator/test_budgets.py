@@ -15,8 +15,9 @@ from concertino.config import Settings
 from concertino.errors import BackendError, BudgetExhausted, BudgetUnavailable
 from concertino.orchestrator import budgets
 from concertino.orchestrator.compose import compose
+from concertino.orchestrator.costs import Spending
 from concertino.orchestrator.service import Service
-from concertino.storage.budgets import BILLIONTHS, Budget, BudgetStore, Holder, HolderKind, Period, Standing
+from concertino.storage.budgets import BILLIONTHS, Budget, BudgetStore, Cost, Holder, HolderKind, Period, Standing
 from concertino.storage.database import open_database
 from concertino.types import Message, Principal, Request, Role, Sampling
 from tests.orchestrator.workflows import THREE, make_service
@@ -324,3 +325,32 @@ async def test_a_database_that_hangs_refuses_within_the_patience_and_does_not_ke
         assert time.monotonic() - began < 5.0, "waited for once, not five times for a minute, nor at the end"
     finally:
         back.set()
+
+
+async def test_what_was_spent_while_the_database_hung_is_counted_and_what_was_reserved_in_vain_is_given_back(
+    store: BudgetStore, team_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.set(Budget(KEY, Period.DAY, tokens=100_000))
+    monkeypatch.setattr(budgets, "PATIENCE_S", 0.2)
+    back, reserve = threading.Event(), BudgetStore.reserve
+    counting, spending = budgets.Budgets(team_settings()), Spending()
+
+    def slow(*given: Any) -> Any:
+        back.wait(30)
+        return reserve(*given)
+
+    try:
+        async with counting.settling(await counting.reserve("ended", ACME, Cost(tokens=100), "legal"), spending):
+            spending.add(Cost(tokens=30))
+            monkeypatch.setattr(BudgetStore, "reserve", slow)
+            with pytest.raises(BudgetUnavailable, match="does not answer"):
+                await counting.reserve("in vain", ACME, Cost(tokens=7_000), "legal")
+    finally:
+        back.set()
+    for _ in range(500):
+        if standing(store).spent.tokens == 30 and not standing(store).reserved.tokens:
+            break
+        await asyncio.sleep(0.01)
+    counting.close()
+    assert standing(store).spent.tokens == 30
+    assert standing(store).reserved.tokens == 0

@@ -12,7 +12,9 @@ from concertino.backends.echo import EchoBackend
 from concertino.config import Settings, build, load
 from concertino.errors import ConfigurationError
 from concertino.knowledge.index import index_path
+from concertino.knowledge.lookup import Found
 from concertino.knowledge.passages import Passage
+from concertino.knowledge.search import Hit
 from concertino.orchestrator.decider import Decider, specialist_facts
 from concertino.orchestrator.recording import Recorder
 from concertino.orchestrator.service import Service
@@ -250,6 +252,25 @@ async def test_where_a_model_may_see_no_passage_it_says_so_and_answers_without(m
     answer = await make("optional").answer(asked(QUESTION, model="legal"))
     assert answer.text.startswith("Sources on this were found, but `legal` may not see what they say")
     assert answer.text.endswith(f"from memory.\n\n{QUESTION}")
+
+
+async def test_passages_that_may_all_be_seen_are_read_once_with_the_conversation_and_not_once_each(
+    make: Make, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(home, "legal", *ALL)
+    read: list[int] = []
+    evaluate = Policy.evaluate
+
+    async def counted(policy: Policy, request: Request, *more: Any, **named: Any) -> Any:
+        read.append(len(request.messages))
+        return await evaluate(policy, request, *more, **named)
+
+    monkeypatch.setattr(Policy, "evaluate", counted)
+    service = make("optional")
+    hits = tuple(Hit(passage, 1.0, 1.0, 1.0) for passage in ALL)
+    monkeypatch.setattr("concertino.orchestrator.grounding.look_up", lambda *_: Found(QUESTION, hits))
+    await service.answer(asked(QUESTION, model="legal"))
+    assert read == [1, 1 + len(ALL)]
 
 
 async def test_passages_that_are_health_data_only_together_are_not_given_together(make: Make, home: Path) -> None:

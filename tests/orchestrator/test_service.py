@@ -31,7 +31,7 @@ from concertino.orchestrator.service import Service
 from concertino.policy.rules import Policy
 from concertino.specialists.pool import Pool
 from concertino.telemetry.metrics import Metrics
-from concertino.types import Chunk, Message, Outcome, Ranking, Request, Role, Sampling
+from concertino.types import Chunk, Message, Outcome, Principal, Ranking, Request, Role, Sampling
 from tests.orchestrator.workflows import THREE, make_service
 from tests.teams import echo_team
 
@@ -210,6 +210,28 @@ async def test_a_refusal_is_recorded(make: Make, tmp_path: Path) -> None:
     assert entry.outcome == "refused"
     assert entry.end is not None
     assert entry.end["error_code"] == "policy_refused"
+
+
+@pytest.mark.parametrize("model", ["auto", "encoder"])
+async def test_what_fails_while_it_is_decided_is_recorded_too(
+    model: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make()
+
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service.decider.router, "rank", breaks)
+    monkeypatch.setattr(service, "_embedder", breaks)
+    with pytest.raises(ZeroDivisionError):
+        if model == "auto":
+            await service.answer(asked("hello"), request_id="req-3")
+        else:
+            await service.embed(model, ["hello"], Principal(), "req-3")
+    entry = records(tmp_path).show("req-3")
+    assert entry.outcome == "failed"
+    assert entry.end is not None and entry.end["error_code"] == "internal_error"
+    assert b'outcome="failed",specialist="none"' in service.metrics.render()
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,9 @@ EXCHANGED = {
     "TSV": ("Patient\tDx\nOkafor, Chidi\tasthma", {"person"}),
     "semicolons": ("Nachname;Vorname\nOkafor;Chidi", {"person"}),
     "Markdown": ("| Patient | MRN |\n|---|---|\n| Chidi Okafor | 987654 |", {"person"}),
+    "a full name": ("full name;city\nChidi Okafor;Bern", {"person"}),
+    "a patient's number": ("Patient,Dx\n7,asthma", {"record_number"}),
+    "a title at the end of a line": ("The letter is for Herr\nOkafor.", {"person"}),
     "SQL": ("INSERT INTO visits (mrn, dx) VALUES ('987654', 'asthma');", {"record_number"}),
 }  # fmt: skip
 
@@ -99,6 +102,17 @@ def test_an_identifier_is_found_by_its_place_in_a_record(form: str) -> None:
         '{"family": "", "given": []}',
         "Patient/ID is how FHIR refers to one",
         "patients, carers, and friends\nneed support, rest, and time",
+        "| Code | Full name |\n|---|---|\n| E11 | type 2 diabetes mellitus |",
+        "| Month | Mobile | Desktop |\n|---|---|---|\n| May | 40 % | 60 % |",
+        "phone,model\niPhone 12,A",
+        "Nom;Prix\nProduit 1;5",
+        "| client | server |\n|---|---|\n| v1.2 | v1.3 |",
+        "| Team | PT |\n|---|---|\n| Ajax | 30 |",
+        "Case no,Input\n1,5",
+        '{"layout": {"font": {"size": 12, "family": "Arial"}}}',
+        "data/patients/2024.csv and /patients/v2",
+        "DR\nCash 500\nCR\nSales 500",
+        "round it to 3 Sig Figs",
     ],
 )
 def test_a_table_or_a_form_of_other_things_identifies_nobody(text: str) -> None:
@@ -172,6 +186,12 @@ def test_a_letter_and_its_accent_are_one_wherever_they_stand(before: int) -> Non
         "soffre di ipertensione",
         "opgenomen na een beroerte",
         "suspeita de câncer",
+        "long known to have DM2",
+        "letzte Woche wurde operiert",
+        "opérée d'une hernie",
+        "tiene asma y fuertes dolores",
+        "souffre de dépression",
+        "en arrêt maladie depuis mars, dit l'assurance maladie",
     ],
 )
 def test_a_health_context_is_found(text: str) -> None:
@@ -189,10 +209,18 @@ def test_a_health_context_is_found(text: str) -> None:
         "une ordonnance du tribunal, et un vice dont souffre le contrat",
         "la cuenta sufre retrasos y el pago fue ingresado",
         "il conto soffre di ritardi",
+        "die Firma operiert weltweit und kann den Verlust verschmerzen",
+        "die Selbstentzündung des Lagers ist nicht versichert",
+        "ein Blatt von 50 dm² und eines von 2 dm2",
+        "le virement opéré le 3 mars, et la saisie opérée par l'huissier",
+        "la dépression économique, la depresión de 1929, la depressione dei mercati, a depressão de 1929",
+        "o remédio constitucional e os remédios jurídicos",
+        "la cotisation maladie et l'assurance maladie de la Caisse d'assurance-maladie",
+        "Dolores Molina firma el contrato con Asma Khan",
     ],
 )
 def test_other_subjects_are_no_health_context(text: str) -> None:
-    assert not HEALTH.detect(text)
+    assert not HEALTH.detect(normalise(text))
 
 
 def test_findings_point_at_the_text_and_never_hold_it() -> None:

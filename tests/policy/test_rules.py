@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from concertino.config import PolicySettings
 from concertino.errors import ConfigurationError, PolicyRefused
 from concertino.policy import Finding, Kind, Policy, SpecialistFacts
+from concertino.policy.text import everything
 from concertino.types import ContentPart, FunctionCall, Message, Principal, Request, Role, ToolCall
 
 TEAM = (
@@ -291,3 +293,14 @@ async def test_a_named_specialist_is_checked_against_the_verdict() -> None:
 def test_an_unknown_detector_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match="plugin 'presidioo'; installed: health, identifiers"):
         Policy(PolicySettings(detectors=("presidioo",)), TEAM)
+
+
+@pytest.mark.parametrize("where", ["extra", "tools"])
+def test_many_values_behind_a_long_key_are_read_with_its_last_words_and_do_not_fill_the_memory(where: str) -> None:
+    key, values = "k" * 150 + " of the patient with mrn", [*["x"] * 50_000, "4711-0815"]
+    definition: dict[str, Any] = {"properties": {key: {"enum": values}}}
+    given = {"extra": {key: values}} if where == "extra" else {"tools": (definition,)}
+    text = everything(Request((Message(Role.USER, "hello"),), **given))
+    assert text.endswith("patient with mrn: 4711-0815")
+    assert text.count(key) > 9_000, "the first have all of it"
+    assert len(text) < 4_000_000, "twelve million, with all of the key before each"

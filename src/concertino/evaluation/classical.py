@@ -163,8 +163,8 @@ def _choose(
 
 
 def _value(rows: Sequence[Row], answers: Sequence[str], metric: Metric) -> float:
-    """How good the answers are: macro-F1 where that is the metric, else the rows that are right."""
-    if metric is Metric.MACRO_F1:
+    """How good the answers are: macro-F1 where that is the metric, else the rows that are right; 0 without rows."""
+    if rows and metric is Metric.MACRO_F1:
         return macro_f1(rows, answers, sorted({label for row in rows for label in row.labels} | set(answers)))
     return float(sum(answer in row.labels for answer, row in zip(answers, rows, strict=True)))
 

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from concertino.config import Settings
-from concertino.errors import BudgetExhausted, ConcertinoError
+from concertino.errors import BudgetExhausted
 from concertino.orchestrator import costs
 from concertino.orchestrator.budgets import Budgets, Left
 from concertino.orchestrator.costs import Spending
@@ -79,7 +79,7 @@ class Attempt:
                 except BudgetExhausted:
                     if last or self._request.model not in CHOSEN:
                         raise
-        except (ConcertinoError, asyncio.CancelledError):  # who hangs up meanwhile has asked all the same
+        except (Exception, asyncio.CancelledError):  # who hangs up meanwhile has asked all the same
             await self._charge(left)
             raise
         raise AssertionError("the last try raises or returns")
@@ -89,7 +89,7 @@ class Attempt:
         left = await self._budgets.left(self._principal)
         try:
             decision = await self._decide(left)
-        except (ConcertinoError, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError):
             await self._charge(left)
             raise
         if decision.plan is None or self.planner is None:

@@ -127,7 +127,9 @@ class Budgets:
     async def reserve(self, id: str, principal: Principal, cost: Cost, who: str) -> Reservation:
         """Hold `cost`, the most that `who` takes. Raises BudgetExhausted, BudgetUnavailable."""
         work = asyncio.ensure_future(
-            self._call(lambda: self._store.open().reserve(id, _holders(principal), cost, self._expires_s))
+            self._call(
+                lambda: self._store.open().reserve(id, _holders(principal), cost, self._expires_s), self._settle_unused
+            )
         )
         try:
             found = await asyncio.shield(work)
@@ -150,7 +152,12 @@ class Budgets:
     async def _settle(self, reservation: Reservation, cost: Cost) -> None:
         for attempt in range(_TRIES):
             try:
-                return await self._call(lambda: self._store.open().settle(reservation, cost))
+                return await self._thread.call(
+                    lambda: self._told(lambda: self._store.open().settle(reservation, cost)), PATIENCE_S, must=True
+                )
+            except TimeoutError:
+                log.warning("What request %s spent is counted once the state database answers.", reservation.id)
+                return None
             except BudgetUnavailable as error:
                 if attempt == _TRIES - 1:
                     # The answer is given, so this is no reason to fail: the reservation stands until it expires.
@@ -159,17 +166,22 @@ class Budgets:
 
     def _give_back(self, work: "asyncio.Future[Reservation | Refused]") -> None:
         """A reservation that nobody waits for any more."""
-        if not work.cancelled() and work.exception() is None and isinstance(found := work.result(), Reservation):
-            self._thread.submit(lambda: self._store.open().settle(found, Cost()))
+        if not work.cancelled() and work.exception() is None:
+            found = work.result()
+            self._thread.submit(lambda: self._settle_unused(found))
+
+    def _settle_unused(self, found: Reservation | Refused) -> None:
+        if isinstance(found, Reservation):
+            self._store.open().settle(found, Cost())
 
     def close(self) -> None:
         """Wait for what is being written, but not for a database that does not answer."""
         if not self._thread.close(PATIENCE_S):
             log.error("The state database does not answer: what is still to be counted of the last requests is lost.")
 
-    async def _call(self, work: Callable[[], T]) -> T:
+    async def _call(self, work: Callable[[], T], given_up: Callable[[T], object] | None = None) -> T:
         try:
-            return await self._thread.call(lambda: self._told(work), PATIENCE_S)
+            return await self._thread.call(lambda: self._told(work), PATIENCE_S, given_up=given_up)
         except TimeoutError as error:
             raise _unavailable("the state database does not answer") from error
 

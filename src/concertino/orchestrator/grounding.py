@@ -164,14 +164,21 @@ class Grounder:
         """Those that the specialist may see: each is judged together with the request and with those before it."""
         if self._phi_tag in card.compliance:
             return list(passages)
+        if await self._may_see(card, passages, request, principal):  # as a rule, and read once for all
+            return list(passages)
         kept: list[Passage] = []
         for passage in passages:
-            told = [Message(Role.USER, f"{one.title}\n{one.text}") for one in (*kept, passage)]
-            shown = structs.replace(request, messages=(*request.messages, *told))
-            # Of no length: what does not fit is left out afterwards.
-            if card.name in (await self._policy.evaluate(shown, principal, characters=0)).eligible:
+            if await self._may_see(card, [*kept, passage], request, principal):
                 kept.append(passage)
         return kept
+
+    async def _may_see(
+        self, card: SpecialistCard, passages: Sequence[Passage], request: Request, principal: Principal
+    ) -> bool:
+        told = [Message(Role.USER, f"{one.title}\n{one.text}") for one in passages]
+        shown = structs.replace(request, messages=(*request.messages, *told))
+        # Of no length: what does not fit is left out afterwards.
+        return card.name in (await self._policy.evaluate(shown, principal, characters=0)).eligible
 
     async def _vector(self, index: Index, question: str, decision: Decision, pool: Pool) -> Sequence[float] | None:
         """The question's vector by the model of the index, or None: words alone must do then."""

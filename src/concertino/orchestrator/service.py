@@ -214,7 +214,7 @@ class Service:
                 if decider.second_look is not None:
                     await self.start()  # it chooses with an engine
                 run, reserved = await self._attempt(pool, decider, request_id, request, principal).affordable()
-            except ConcertinoError as error:
+            except Exception as error:
                 await self._record_refusal(request, principal, request_id, error, started)
                 raise
             async with self.budgets.settling(reserved, run.spending):
@@ -296,12 +296,17 @@ class Service:
             await self.audit.end(request_id, outcome, code, time.monotonic() - started)
 
     async def _record_refusal(
-        self, request: Request, principal: Principal, request_id: str, error: ConcertinoError, started: float
+        self, request: Request, principal: Principal, request_id: str, error: Exception, started: float
     ) -> None:
-        self.metrics.refused(error.code)
+        """Also of what failed before there was a decision: a router that is installed may raise anything."""
+        if isinstance(error, ConcertinoError):
+            outcome, code = Outcome.REFUSED, error.code
+        else:
+            outcome, code = Outcome.FAILED, ConcertinoError.code
+        self.metrics.undecided(outcome, code)
         verdict = error.verdict if isinstance(error, PolicyRefused) else None
         await self._begin(request_id, principal, request, None, {}, verdict)
-        await self.audit.end(request_id, Outcome.REFUSED, error.code, time.monotonic() - started)
+        await self.audit.end(request_id, outcome, code, time.monotonic() - started)
 
     async def answer(self, request: Request, principal: Principal = LOCAL, request_id: str | None = None) -> Answer:
         """The whole answer. Raises what `answering` raises."""
@@ -335,7 +340,7 @@ class Service:
             card = await self._embedder(request, principal)
             if await self.budgets.left(principal) is not None:
                 reserved = await self.budgets.reserve(request_id, principal, costs.most_to_embed(texts), model)
-        except ConcertinoError as error:
+        except Exception as error:
             await self._record_refusal(request, principal, request_id, error, started)
             raise
         async with self.budgets.settling(reserved, spending):

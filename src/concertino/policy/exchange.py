@@ -7,7 +7,7 @@ Sources: HL7 v2.5.1 chapter 3 (PID, MRG) and 6 (GT1, NK1 in 3), HL7 FHIR R4 (Pat
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from concertino.policy.base import Finding
 from concertino.policy.patterns import Pattern, Window
@@ -24,7 +24,7 @@ _FHIR_NAME = re.compile(
 _FHIR_WHO = re.compile(
     r'"(?:subject|patient|beneficiary|individual|subscriber)"\s{0,4}:\s{0,4}\{[^{}]{0,300}?"display"\s{0,4}:\s{0,4}"(?P<v>[^\W\d_][^"\n]{0,60})"'
 )
-_RESOURCE_ID = re.compile(r"\b[Pp]atients?/(?P<v>(?=[A-Za-z-]{0,8}\d)[\w.-]{3,64})")
+_RESOURCE_ID = re.compile(r"\b[Pp]atients?/(?P<v>(?!(?:19|20)\d\d\b|v\d)(?=[A-Za-z-]{0,8}\d)[\w.-]{3,64})")
 _CDA_NAME = re.compile(
     r"<(?:\w{1,16}:)?(?:given|family|firstName|lastName|surname|patientName)\b[^<>]{0,80}>(?P<v>[^\W\d_][^<>]{0,60})<"
 )
@@ -33,10 +33,19 @@ _CDA_NUMBER = re.compile(
     r'patientRole\b[^<>]{0,80}>\s{0,40}<(?:\w{1,16}:)?id\b[^<>]{0,120}\bextension="(?P<v>[^"<>]{1,64})"'
 )
 
+_FONT = re.compile(r"\bfont", re.IGNORECASE)
+_BEFORE_FAMILY = 60
+
+
+def _is_no_font(match: re.Match[str]) -> bool:
+    """Charts have families too: {"font": {"family": "Arial"}}."""
+    return not _FONT.search(match.string, max(0, match.start() - _BEFORE_FAMILY), match.start())
+
+
 EXCHANGED = (
     Pattern("record_number", _PID_NUMBER, ("pid|",), "v", digit=True),
     Pattern("person", _SEGMENT_NAME, ("pid|", "nk1|", "gt1|", "mrg|"), "v"),
-    Pattern("person", _FHIR_NAME, ('"family', '"given'), "v"),
+    Pattern("person", _FHIR_NAME, ('"family', '"given'), "v", _is_no_font),
     Pattern("person", _FHIR_WHO, ('"display"',), "v"),
     Pattern("record_number", _RESOURCE_ID, ("patient/", "patients/"), "v", digit=True),
     Pattern("person", _CDA_NAME, ("given", "family", "firstname", "lastname", "surname", "patientname"), "v"),
@@ -56,7 +65,7 @@ _COLUMNS = {
         "date_of_birth",
     ),
     **dict.fromkeys(
-        ("patient name", "first name", "last name", "firstname", "lastname", "surname", "given name", "family name", "full name",
+        ("patient name", "first name", "last name", "firstname", "lastname", "surname", "given name", "family name",
          "nachname", "vorname", "prénom", "apellidos", "cognome"),
         "person",
     ),
@@ -64,8 +73,14 @@ _COLUMNS = {
     **dict.fromkeys(("phone", "phone number", "telephone", "mobile", "telefon"), "phone"),
 }  # fmt: skip
 """Headings under which every cell identifies somebody."""
-_NAMES = frozenset(("name", "patient", "patientin", "client", "who", "nom", "nombre", "nome", "pt"))
-"""Headings under which a cell does if it looks like a person's name, or, under a patient, like a number."""
+_PATIENTS = frozenset(("patient", "patientin", "patiente", "paciente", "paziente", "patiënt"))
+_NAMES = _PATIENTS | {"name", "full name", "client", "who", "nom", "nombre", "nome", "pt"}
+"""Headings under which a cell does if it looks like a person's name, or, under a patient, has a number."""
+_FEWEST_DIGITS = {"phone": 6, "official_id": 4}
+"""A share of visits by mobile is no telephone number, and a passport's rank no passport's number."""
+_COUNTED = frozenset(("case no", "case number"))
+"""Headings that test cases have too, which are counted from 1."""
+_FEWEST_COUNTED = 3
 _NEEDS = (
     "mrn", "name", "patient", "client", "dob", "birth", "number", " no", "id", "ssn", "phone", "mobile", "nom", "pt",
 )  # fmt: skip
@@ -93,7 +108,7 @@ def find_columns(window: Window) -> Iterator[Finding]:
     for place, line in enumerate(lines[:-1]):
         separator = _separator(line) if any(need in line.lower() for need in _NEEDS) else None
         if separator and (heads := _cells(line, separator)):
-            rows = [_cells(row, separator) for row in lines[place + 1 : place + 1 + _ROWS]]
+            rows = (_cells(row, separator) for row in lines[place + 1 : place + 1 + _ROWS])
             if found := _identifying(heads, rows):
                 yield Finding(found, at + len(line), at + len(line) + len(lines[place + 1]))
                 return  # the rest of the window says it again
@@ -120,24 +135,29 @@ def _cells(line: str, separator: str, quote: str = '"') -> list[str]:
     return [cell.strip(" \t\"'`*_") for cell in row]
 
 
-def _identifying(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+def _identifying(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str | None:
     """The type of the first cell that identifies somebody by its heading."""
-    for place, head in enumerate(heads):
-        head = head.lower().replace("_", " ").rstrip(".:#")
-        kind = _COLUMNS.get(head)
-        if kind is None and head not in _NAMES:
+    named = [head.lower().replace("_", " ").rstrip(".:#") for head in heads]
+    columns = [(place, head) for place, head in enumerate(named) if head in _COLUMNS or head in _NAMES]
+    if not columns:
+        return None
+    for row in rows:
+        if len(row) != len(heads):
             continue
-        for row in rows:
-            cell = row[place] if len(row) == len(heads) else ""
-            if kind is not None and _says(cell, kind):
+        for place, head in columns:
+            if kind := _kind(head, row[place]):
                 return kind
-            if kind is None and looks_named(cell):
-                return "person"
-            if kind is None and head != "name" and any(map(str.isdigit, cell)):
-                return "record_number"
     return None
 
 
-def _says(cell: str, kind: str) -> bool:
-    """Whether there is something of its kind in the cell; what the next heading or a description of it is not."""
-    return any(map(str.isdigit, cell)) if kind != "person" else cell[:1].isalpha() and len(cell.split()) <= 4
+def _kind(head: str, cell: str) -> str | None:
+    """What a cell is by its heading, if it is something of that kind; the next heading or a description is not."""
+    kind, digits = _COLUMNS.get(head), sum(map(str.isdigit, cell))
+    if kind is None and looks_named(cell):
+        return "person"
+    if kind is None:
+        return "record_number" if head in _PATIENTS and digits else None
+    if kind == "person":
+        return kind if cell[:1].isalpha() and len(cell.split()) <= 4 else None
+    fewest = _FEWEST_COUNTED if head in _COUNTED else _FEWEST_DIGITS.get(kind, 1)
+    return kind if digits >= fewest else None

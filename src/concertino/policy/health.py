@@ -10,6 +10,8 @@ from concertino.policy.lexicon_european import EUROPEAN, EUROPEAN_ENDINGS
 from concertino.policy.text import windows
 
 _WORD = re.compile(r"[a-z0-9ß-ÿœ][a-z0-9ß-ÿœ'/-]*")
+_INSURED = re.compile(r"\b(?:assurance|cotisations?|caisses?|branche|régime)[ -]maladie\b")
+"""What stands on every French payslip."""
 _JOINED = re.compile(r"[-/]")
 _BREAKS = str.maketrans("\n\r\t", "   ")
 """A phrase may stand on two lines."""
@@ -22,7 +24,11 @@ _MEASURE = re.compile(
     r"\b\d{2,3}[ ]?/[ ]?\d{2,3}[ ]?mm[ ]?hg|\bbp:?[ ](?:is |of |was )?\d{2,3}/\d{2,3}|\b\d+(?:\.\d+)?[ ]?(?:mg/dl|mmol/l|mmhg|mcg|µg|ng/ml|iu/l|u/l|bpm|mg)\b"
     r"|\b(?:10[0-6]|9[5-9])(?:\.\d)?[ ]?(?:°[ ]?f\b|degrees f)|\b(?:3[5-9]|4[0-2])\.\d[ ]?°[ ]?c\b|\bspo2\b|\bbmi\b"
 )
-_CODE = re.compile(r"\bicd-?(?:9|10|11)?\b|\bsnomed\b|\bcpt code\b|\b[a-tv-z]\d[0-9ab]\.\d{1,4}[a-z]?\b")
+_CODE = re.compile(
+    r"\bicd-?(?:9|10|11)?\b|\bsnomed\b|\bcpt code\b|\b[a-tv-z]\d[0-9ab]\.\d{1,4}[a-z]?\b"
+    # Diabetes, not the square decimetre, which reads so too.
+    r"|\b(?:has|have|had|with|known|hx|hx of|history of|and|type) dm ?2\b"
+)
 
 
 class HealthContextDetector:
@@ -50,6 +56,8 @@ class HealthContextDetector:
             piece = text[start:end].lower().translate(_BREAKS)
             if len(piece) != end - start:  # a few letters change length in lower case; offsets then mean little
                 end = start + len(piece)
+            if "maladie" in piece:
+                piece = _INSURED.sub(lambda match: " " * len(match.group()), piece)
             words = set(_WORD.findall(piece)) - seen
             seen |= words
             findings.update(self._strong(piece, words, start))

@@ -46,7 +46,7 @@ STRONG: dict[str, frozenset[str]] = {
         cherubism microdeletion elasticum bullosa arthrogryposis infantile familial congenita deficiency disorder
         lymphocytic thrombotic yersinia pityriasis hairy-tongue dissecans xanthomatosis hypersomnia ptosis mosaicism
         duplication-syndrome neonatorum ichthyosis leukodystrophy ataxia-telangiectasia recessive x-linked autosomal spastic
-        htn t2dm dm2 t1dm cabg stemi nstemi ckd afib dvt
+        htn t2dm t1dm cabg stemi nstemi ckd afib dvt
         degenerative bruxism xerostomia hydatidiform lichen lupus-like keratoderma frostbite sunburn whiplash stroke-like
         dysmenorrhea menorrhagia anosmia bedbound whooping wilson's-disease zika zoster spina-bifida
         """.split()
@@ -204,7 +204,7 @@ ENDINGS = (
 
 NOT_MEDICAL = frozenset(
     """
-    osmosis mitosis meiosis metamorphosis hypnosis apotheosis symbiosis academia bohemia anemias-of-trade sympathy
+    osmosis verschmerzen selbstentzündung mitosis meiosis metamorphosis hypnosis apotheosis symbiosis academia bohemia anemias-of-trade sympathy
     empathy apathy telepathy trophy trophies atrophy-of-rights economist antipathy april cornucopia utopia dystopia
     psychologist biologist geologist ecologist sociologist anthropologist archaeologist technologist zoologist
     meteorologist criminologist theologist ideologist genealogist romania tasmania germania mania lithuania estonia

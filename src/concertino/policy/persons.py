@@ -21,7 +21,7 @@ _LOWER_NAME = r"(?P<n>[^\W\d_][\w'-]{1,24}(?:[ ][^\W\d_][\w'.-]{0,24}){0,2})"
 
 _TITLED = re.compile(
     rf"\b(?:[Mm](?:r|rs|s|x)|MRS?|MS|[Mm]iss|[Dd]r|DR|[Dd]octor|[Pp]rof|[Pp]rofessor|[Nn]urse|[Ss]ister|[Ff]r|[Hh]err|[Ff]rau|"
-    rf"[Mm]onsieur|[Mm]adame|Mme|Mlle|[Ss]e[ñn]ora?|[Ss]enhora?|Sra?|[Ss]ignora?|Sig|[Mm]evrouw|[Mm]eneer|Mevr|Dhr|[Ss]ir|[Dd]ame|[Rr]ev|[Mm]ister|"
+    rf"[Mm]onsieur|[Mm]adame|Mme|Mlle|[Ss]e[ñn]ora?|[Ss]enhora?|Sra?|[Ss]ignora?|Sig(?=\.)|[Mm]evrouw|[Mm]eneer|Mevr|Dhr|[Ss]ir|[Dd]ame|[Rr]ev|[Mm]ister|"
     rf"[Cc]apt)\b\.?[ \n]{{1,2}}{_NAME}"
 )
 _TITLED_LOWER = re.compile(r"\b(?:mr|mrs|ms|dr)\.? (?P<n>[a-z][a-z'-]{2,24})\b")
@@ -226,6 +226,13 @@ def _surname(words: list[str]) -> bool:
     return not any(word.lower().strip(".,'") in _NOT_A_SURNAME for word in words)
 
 
+def _titled(match: re.Match[str]) -> bool:
+    """A title that ends a line has its name on the next; one that is the line, as "MS" or "DR" over figures, has not."""
+    before = match.string[max(0, match.start() - 1) : match.start()]
+    alone = "\n" in match.group()[: match.start("n") - match.start()] and before in ("", "\n")
+    return not alone and _plausible_match(match)
+
+
 _NAME_CUES = (
     "name", "patient", "contact", "attending", "physician", "provider", "next of kin", "nom", "apellido", "insured",
     "guarantor", "ich hei", "m'appelle", "me llamo", "mi chiamo", "i am called", "they call me", "goes by",
@@ -233,7 +240,7 @@ _NAME_CUES = (
 _AGE_CUES = ("year", "y/o", "yo", "yr", "dob", "male", ", m", ", f", ")", "m", "f")
 
 PERSONS = (
-    Pattern("person", _TITLED, group="n", valid=_plausible_match, capital=True),
+    Pattern("person", _TITLED, group="n", valid=_titled, capital=True),
     Pattern("person", _TITLED_LOWER, ("mr", "ms", "dr"), group="n", valid=_plausible_match),
     Pattern("person", _ROLE, group="n", valid=_role, capital=True),
     Pattern("person", _AGED, _AGE_CUES, group="n", valid=_plausible_match, capital=True, digit=True),

@@ -21,6 +21,9 @@ _OF_CALLS = frozenset({"call", "contact", "function", "message", "messages", "te
 """Words that stand in the ids of tool calls; before the digits of one they would read like a cue for a telephone."""
 _LONGEST_CUE = 200
 """Characters of a key that are repeated before each value."""
+_WHOLE_CUES, _LAST_WORDS = 10_000, 24
+"""Values that have all of their key before them; those after have so many characters of it, or a list of a million in
+4 MB of JSON would be read as 200 MB."""
 _GIVEN = frozenset({"const", "default", "enum", "example", "examples"})
 """Keys of a JSON schema whose values are data, of the property that it describes."""
 _TAGS = range(0xE0020, 0xE007F)
@@ -144,7 +147,18 @@ def _decoded(arguments: str) -> Iterator[str]:
 
 
 def _flatten(value: Any) -> Iterator[str]:
-    """Strings and numbers of a JSON value, each behind its key, without recursion: depth is the caller's to choose."""
+    """Strings and numbers of a JSON value, each behind its key."""
+    return _behind_keys(_values(value))
+
+
+def _behind_keys(values: Iterator[tuple[str, Any]]) -> Iterator[str]:
+    for place, (key, item) in enumerate(values):
+        cue = key if place < _WHOLE_CUES else key[-_LAST_WORDS:]
+        yield f"{cue}: {item}" if cue else str(item)
+
+
+def _values(value: Any) -> Iterator[tuple[str, Any]]:
+    """Each with its key, without recursion: depth is the caller's to choose."""
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         key, item = stack.pop()
@@ -157,12 +171,17 @@ def _flatten(value: Any) -> Iterator[str]:
         elif isinstance(item, list | tuple):
             stack.extend((key, content) for content in reversed(item))
         elif item is not None and not isinstance(item, bool):
-            yield f"{key}: {item}" if key else str(item)
+            yield key, item
 
 
 def _defined(value: Any) -> Iterator[str]:
-    """The same for definitions of tools and of answers. Most keys ("name", "parameters") are OpenAI's words and no cue
-    for what they hold; a value that a schema gives to a property stands behind the property's name."""
+    """The same for definitions of tools and of answers."""
+    return _behind_keys(_defined_values(value))
+
+
+def _defined_values(value: Any) -> Iterator[tuple[str, Any]]:
+    """Most keys ("name", "parameters") are OpenAI's words and no cue for what they hold; a value that a schema gives to
+    a property stands behind the property's name."""
     stack: list[tuple[str, bool, Any]] = [("", False, value)]
     while stack:
         of, given, item = stack.pop()
@@ -176,7 +195,7 @@ def _defined(value: Any) -> Iterator[str]:
         elif isinstance(item, list | tuple):
             stack.extend((of, given, content) for content in reversed(item))
         elif item is not None and not isinstance(item, bool):
-            yield f"{of}: {item}" if given and of else str(item)
+            yield of if given else "", item
 
 
 def _is_no_value(content: Any) -> bool:

@@ -23,10 +23,23 @@ class SerialThread:
         self._late: Future[Any] | None = None
         """A call that was given up waiting for; while it lasts nobody waits for another."""
 
-    async def call(self, work: Callable[[], T], patience_s: float) -> T:
+    async def call(
+        self,
+        work: Callable[[], T],
+        patience_s: float,
+        *,
+        given_up: Callable[[T], object] | None = None,
+        must: bool = False,
+    ) -> T:
         """The result of `work`. Raises what it raises, and TimeoutError after `patience_s`, or at once where a call
-        before it is late already. What was begun in vain is carried out all the same when its turn comes."""
+        before it is late already.
+
+        What was begun in vain is carried out all the same when its turn comes, and `given_up` then undoes what it
+        brought. Behind a late call only what `must` be done is begun.
+        """
         if self._late is not None and not self._late.done():
+            if must:
+                self.submit(work)
             raise TimeoutError
         future = self.submit(work)
         result = asyncio.wrap_future(future)
@@ -35,9 +48,16 @@ class SerialThread:
             async with asyncio.timeout(patience_s):
                 return await asyncio.shield(result)
         except TimeoutError:
-            if not future.done():
-                self._late = future
+            if future.done():
+                return future.result()
+            self._late = future
+            if given_up is not None:
+                future.add_done_callback(lambda done: self._undo(done, given_up))
             raise
+
+    def _undo(self, done: "Future[T]", given_up: Callable[[T], object]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.submit(lambda: given_up(done.result()))
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
         """Carry out `work` after what was given before it, without anybody waiting."""

@@ -71,9 +71,9 @@ class Metrics:
         for part in parts:
             self.parts.labels(part.specialist, part.state.value).inc()
 
-    def refused(self, code: str) -> None:
-        """One request that no specialist took on."""
-        self.requests.labels("none", Outcome.REFUSED.value, code).inc()
+    def undecided(self, outcome: Outcome, code: str) -> None:
+        """One request that no specialist took on: refused, or failed while the choice was made."""
+        self.requests.labels("none", outcome.value, code).inc()
 
     def render(self) -> bytes:
         """The text that a Prometheus server scrapes."""

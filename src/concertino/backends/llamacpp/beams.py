@@ -13,7 +13,7 @@ import aiohttp
 from msgspec import Struct
 
 from concertino.backends.openai_wire import post_json
-from concertino.errors import BackendError
+from concertino.errors import BackendError, ContextTooLong
 from concertino.types import Chunk, FinishReason, TokenLogprob, Usage
 
 UNLIKELY = math.log(10)
@@ -57,11 +57,17 @@ async def search(following: Callable[[Sequence[int]], Awaitable[Sequence[Token]]
     """The likeliest sequence that is found with `width` kept at each step, of at most `longest` tokens.
 
     `following` gives the likeliest tokens after some, at least `width` + 1 where there are so many. One that ends is
-    preferred to any that was cut off. With a width of 1 it is greedy decoding.
+    preferred to any that was cut off, here or where the context is full. With a width of 1 it is greedy decoding.
+    Raises ContextTooLong where not even the first token has room.
     """
     live, best = [Beam()], None
     for _ in range(longest):
-        rows = await asyncio.gather(*(following(beam.ids) for beam in live))
+        try:
+            rows = await asyncio.gather(*(following(beam.ids) for beam in live))
+        except ContextTooLong:
+            if not live[0].tokens:
+                raise
+            break
         grown = [beam.then(token) for beam, row in zip(live, rows, strict=True) for token in row]
         grown.sort(key=lambda beam: -beam.logprob)
         kept = grown[: width + sum(beam.ended for beam in grown[:width])]
