@@ -140,7 +140,7 @@ def _fit_examples(
         output.say(
             f"the texts of the examples lie in {out / EXAMPLES}, for `concertino router explain`"
             if stored
-            else "no texts of the examples lie beside the router (too long, or none may); `router explain` will show none"
+            else "no texts of the examples lie beside the router, so that `concertino router explain` will show none"
         )
     _show(report, router_tables.own(report), out, report.method, as_json)
 

@@ -103,6 +103,8 @@ def _write(found: "Export", path: Path) -> None:
     """For its owner alone: it holds what people asked."""
     try:
         path.touch(mode=0o600)
+        if path.is_file():  # one of before may be open to others; a pipe or a terminal is left as it is
+            path.chmod(0o600)
         path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in found.rows))
     except OSError as error:
         raise ConfigurationError(f"the export cannot be written to {path}: {error}", param="export") from error

@@ -170,7 +170,7 @@ def fit_outcomes(
     if out is not None:
         check_out(out)
     train, validation, test = split_table(table)
-    notes = check_parts({TRAIN: train, VALIDATION: validation, TEST: test})
+    notes = [*check_parts({TRAIN: train, VALIDATION: validation, TEST: test}), *table.notes]
     if table.differing:
         notes.insert(
             0, f"the lines differ on {table.differing} texts in what a candidate made of them: the mean counts"
