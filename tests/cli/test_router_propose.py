@@ -68,7 +68,17 @@ def test_judged_requests_become_a_router(running: Gateway, tmp_path: Path) -> No
         ("my knee hurts since yesterday\nNow shorter", "medical"),
         ("how do I sort a list in python\nNow shorter", "code"),
     }
+
+    request, _ = ask(running, "my knee hurts, and I am reached at jane.roe@example.org")
+    assert httpx.post(f"{running.url}/v1/feedback", json={"id": request, "specialist": "medical"}).status_code == 200
+    everything = tmp_path / "everything.jsonl"
+    run("propose", "--export", str(everything), "--personal", "-c", config)
+    assert "jane.roe" in everything.read_text("utf-8")
+    judged.chmod(0o644)
     shown = run("propose", "--export", str(judged), "-c", config)
+    assert judged.stat().st_mode & 0o777 == 0o600
+    assert "jane.roe" not in judged.read_text("utf-8")
+    assert "left out: 1 hold personal or health data (--personal writes them all the same)" in shown
     assert f"{judged}: {len(rows)} rows" in shown
 
     out = tmp_path / "learned"

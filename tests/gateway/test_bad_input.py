@@ -55,6 +55,7 @@ def chat(running: Gateway, body: Any) -> httpx.Response:
         ({"messages": HELLO, "n": 2}, 400, "unsupported_parameter", "n", "one answer"),
         ({"messages": HELLO, "logit_bias": {"1": 5}}, 400, "unsupported_parameter", "logit_bias", "not supported"),
         ({"messages": HELLO, "temprature": 1}, 400, "unsupported_parameter", "temprature", "Unknown parameter"),
+        ({"messages": HELLO, "max_cost": 1}, 400, "unsupported_parameter", "max_cost", '"concertino": {"max_cost"'),
         ({"messages": HELLO, "tools": [{"type": "x"}]}, 400, "invalid_request", "tools[0]", "function"),
         (
             {"messages": HELLO, "response_format": {"type": "xml"}},

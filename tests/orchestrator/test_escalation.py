@@ -198,3 +198,13 @@ async def test_log_probabilities_are_shown_to_those_who_asked(make: Make) -> Non
         assert any(chunk.logprobs for chunk in chunks) is wanted
         assert bool(run.answer().logprobs) is wanted
         assert run.answer().confidence == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+async def test_as_many_rivals_are_shown_as_were_asked_for(make: Make, most: int) -> None:
+    service = make(Sure("yes", 0.9, says=False), Sure("no", 0.9))
+    async with service.answering(asked(logprobs=True, top_logprobs=most)) as run:
+        chunks = [chunk async for chunk in run.chunks()]
+        told = [step for chunk in chunks for step in chunk.logprobs]
+    assert [len(step.top) for step in told] == [len(step.top) for step in run.answer().logprobs] == [most]
+    assert run.answer().confidence == pytest.approx(0.99986, abs=1e-5)  # by all that the engine listed

@@ -8,8 +8,10 @@ import pytest
 
 from concertino.audit.read import Entry
 from concertino.config import Settings
-from concertino.orchestrator.propose import Labelled, Labels, Why, export, propose
+from concertino.orchestrator.propose import PERSONAL, Labelled, Labels, Why, export, propose
 from concertino.orchestrator.recording import content_of
+from concertino.policy import Finding
+from concertino.policy.identifiers import IdentifierDetector
 from concertino.storage.feedback import Feedback
 from concertino.types import Message, Request, Role
 from tests.teams import echo_team
@@ -149,3 +151,27 @@ def test_what_teaches_nothing_is_counted(labels: Labels) -> None:
         "have no words": 1,
         "are older than the requests that were looked at (--among)": 1,
     }
+
+
+def test_what_is_personal_or_health_data_is_exported_only_when_that_is_asked_for(labels: Labels) -> None:
+    facts = {"verdict": {"facts": {"health_data": True}}}
+    entries = [
+        asked("plain", "What is a lien?"),
+        asked("mail", "What is a lien, asks jane.roe@example.org"),
+        asked("earlier", "My SSN is 078-05-1120", "Is that binding?"),
+        asked("health", "And is that serious?", **facts),
+    ]
+    feedback = {one.id: said(one.id, True) for one in entries}
+    found = export(entries, feedback, labels, [IdentifierDetector()])
+    assert [row.text for row in found.rows] == ["What is a lien?"]
+    assert found.left_out == {PERSONAL: 3}
+    assert len(export(entries, feedback, labels).rows) == 4
+
+
+def test_a_detector_that_fails_clears_no_text(labels: Labels) -> None:
+    class Failing(IdentifierDetector):
+        def detect(self, text: str) -> list[Finding]:
+            raise RuntimeError
+
+    kept = [asked("plain", "What is a lien?")]
+    assert export(kept, {"plain": said("plain", True)}, labels, [Failing()]).left_out == {PERSONAL: 1}

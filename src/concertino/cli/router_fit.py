@@ -11,6 +11,7 @@ from concertino.cli.router_options import AsJson, LabelField, OutOfScope, TextFi
 
 if TYPE_CHECKING:
     from concertino.training.routing.examples import Fields
+    from concertino.training.routing.kept import Keep
 
 
 def fit(
@@ -53,6 +54,9 @@ def fit(
             "--keep-texts/--no-keep-texts", help="Lay the examples beside the router, for `concertino router explain`."
         ),
     ] = True,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Lay examples there too that identify somebody.")
+    ] = False,
     cost: Annotated[list[str] | None, typer.Option("--cost", help="NAME=NUMBER: what a candidate costs.")] = None,
     per_class: Annotated[int, typer.Option("--per-class", min=1, help="Labelled texts a domain.")] = 2000,
     out: Annotated[Path, typer.Option("--out", help="Where to write the router.")] = Path("router-fitted"),
@@ -75,14 +79,20 @@ def fit(
     """
     if examples is not None and outcomes is not None:
         raise typer.BadParameter("give either --examples FILE or --outcomes FILE.")
+    if personal and (outcomes is not None or not keep_texts):
+        raise typer.BadParameter("--personal is for the texts of examples that are kept.")
     if cost and outcomes is None:
         raise typer.BadParameter("--cost is for --outcomes FILE.")
+    if outcomes is None:
+        from concertino.training.routing.kept import Keep
+
+        kept = Keep.NONE if not keep_texts else Keep.ALL if personal else Keep.IMPERSONAL
     if examples is not None:
         from concertino.training.routing.examples import Fields
 
         files = (examples, calibration, test)
         fields = Fields(text, label, fine, out_of_scope)
-        _fit_examples(files, fields, method, out_of_scope_share, out, as_json, keep_texts)
+        _fit_examples(files, fields, method, out_of_scope_share, out, as_json, kept)
         return
     method = method or "knn"
     if outcomes is not None:
@@ -98,7 +108,7 @@ def fit(
     check_out(out)
     splits = load_splits(data_dir, output.say)
     rows, held = drawn_rows(splits.train, per_class), drawn_rows(splits.calibration, 400)
-    manifest = fit_domains(rows, held, out, method, splits.hashes, output.say, keep_texts=keep_texts)
+    manifest = fit_domains(rows, held, out, method, splits.hashes, output.say, keep_texts=kept)
     _show(manifest, f"{method} of {manifest.rows} texts, threshold {manifest.threshold}", out, method, as_json)
 
 
@@ -109,7 +119,7 @@ def _fit_examples(
     share: float,
     out: Path,
     as_json: bool,
-    keep_texts: bool,
+    kept: "Keep",
 ) -> None:
     from concertino.router.fitted import EXAMPLES
     from concertino.training.routing.examples import read_examples
@@ -123,14 +133,14 @@ def _fit_examples(
     assert examples is not None
     report = fit_own(
         examples, out, method or "linear", calibration=calibration, test=test, outside_share=share, note=output.say,
-        keep_texts=keep_texts,
+        keep_texts=kept,
     )  # fmt: skip
-    if keep_texts:
+    if kept != "none":
         stored = (out / EXAMPLES).exists()
         output.say(
             f"the texts of the examples lie in {out / EXAMPLES}, for `concertino router explain`"
             if stored
-            else "the texts of the examples are too long to lie beside the router; `router explain` will show none"
+            else "no texts of the examples lie beside the router, so that `concertino router explain` will show none"
         )
     _show(report, router_tables.own(report), out, report.method, as_json)
 

@@ -13,6 +13,7 @@ from concertino.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from concertino.orchestrator.propose import Export, Labels
+    from concertino.policy.base import Detector
 
 
 def propose(
@@ -26,6 +27,10 @@ def propose(
             help="Write what callers confirmed and corrected to FILE instead, for `router fit --examples`.",
         ),
     ] = None,
+    personal: Annotated[
+        bool,
+        typer.Option("--personal", help="Write requests too that hold health data or identify somebody."),
+    ] = False,
     as_json: JsonOption = False,
     config_path: ConfigOption = None,
 ) -> None:
@@ -35,13 +40,16 @@ def propose(
 
     With --export, write those that have a label: a line {"text": ..., "label": DOMAIN} for each request that was
     confirmed or corrected, a later turn with those before it. `router fit --examples` and `router train --examples`
-    read it. What is left out is counted.
+    read it. What is left out is counted: also requests that policy held to be health data, and texts in which the
+    detectors of policy.detectors find an identifier, unless --personal is given.
 
     \b
     Examples:
       concertino router propose -n 50
       concertino router propose --export judged.jsonl
     """
+    if personal and export is None:
+        raise typer.BadParameter("--personal is for --export FILE.")
     from concertino.audit.read import AuditReader
     from concertino.orchestrator import propose as run
     from concertino.storage.database import open_database
@@ -56,7 +64,7 @@ def propose(
         engine.dispose()
     labels = _labels(settings)
     if export is not None:
-        written = run.export(entries, feedback, labels)
+        written = run.export(entries, feedback, labels, () if personal else _identifying(settings))
         _write(written, export)
         summary = {name: value for name, value in msgspec.structs.asdict(written).items() if name != "rows"}
         if as_json:
@@ -81,10 +89,22 @@ def _labels(settings: config.Settings) -> "Labels":
     return Labels(settings, known)
 
 
+def _identifying(settings: config.Settings) -> "list[Detector]":
+    """The detectors of identifiers that policy has; the built-in one where it has none, since a file is another place
+    than an engine."""
+    from concertino.policy.base import Kind
+    from concertino.policy.rules import load_detectors
+
+    found = [one for one in load_detectors(settings.policy.detectors) if one.kind is Kind.IDENTIFIER]
+    return found or load_detectors(["identifiers"])
+
+
 def _write(found: "Export", path: Path) -> None:
     """For its owner alone: it holds what people asked."""
     try:
         path.touch(mode=0o600)
+        if path.is_file():  # one of before may be open to others; a pipe or a terminal is left as it is
+            path.chmod(0o600)
         path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in found.rows))
     except OSError as error:
         raise ConfigurationError(f"the export cannot be written to {path}: {error}", param="export") from error

@@ -16,6 +16,8 @@ from msgspec import Struct
 from concertino.audit.read import Entry
 from concertino.config import Settings
 from concertino.orchestrator.compound import SEVERAL
+from concertino.policy.base import Detector, Kind
+from concertino.policy.text import normalise
 from concertino.router.conversation import before_tool_loop, together, user_turns
 from concertino.router.cues import cues, has_words
 from concertino.storage.feedback import Feedback
@@ -25,6 +27,7 @@ CHOSEN_BY = frozenset(
     tier.value for tier in (Tier.LINEAR, Tier.NEIGHBOURS, Tier.DESCRIPTIONS, Tier.LANGUAGE, Tier.DEFAULT)
 )
 """Tiers that chose one of several; who was pinned or alone was not the router's choice, and `several` chose nobody."""
+PERSONAL = "hold personal or health data (--personal writes them all the same)"
 OUT_OF_SCOPE = "oos"
 """The label of what is nobody's, as `concertino router fit --examples` has it."""
 
@@ -100,8 +103,17 @@ def propose(entries: Iterable[Entry], feedback: Mapping[str, Feedback], count: i
     return list(kept.values())[:count]
 
 
-def export(entries: Iterable[Entry], feedback: Mapping[str, Feedback], labels: Labels) -> Export:
-    """What callers confirmed and corrected, each text and label once, oldest first."""
+def export(
+    entries: Iterable[Entry],
+    feedback: Mapping[str, Feedback],
+    labels: Labels,
+    detectors: Collection[Detector] = (),
+) -> Export:
+    """What callers confirmed and corrected, each text and label once, oldest first.
+
+    Left out is what policy held to be health data, and each text in which one of `detectors` finds an identifier, or
+    which it fails on. Without detectors nothing is left out for that.
+    """
     rows: dict[tuple[str, str], Labelled] = {}
     counts, left_out, seen = Counter[str](), Counter[str](), set[str]()
     for entry in entries:
@@ -114,12 +126,33 @@ def export(entries: Iterable[Entry], feedback: Mapping[str, Feedback], labels: L
             left_out[found] += 1
         elif (key := (_key(found.text), found.label)) in rows:
             left_out["repeat another one"] += 1
+        elif detectors and (_was_health_data(entry) or _identifies(found.text, detectors)):
+            left_out[PERSONAL] += 1
         else:
             rows[key] = found
             counts["corrected" if said.specialist is not None and not said.right else "confirmed"] += 1
     if older := len(feedback.keys() - seen):
         left_out["are older than the requests that were looked at (--among)"] = older
     return Export(tuple(rows.values()), counts["confirmed"], counts["corrected"], dict(left_out))
+
+
+def _was_health_data(entry: Entry) -> bool:
+    decision: dict[str, Any] = entry.begin.get("decision") or {}
+    facts = (decision.get("verdict") or {}).get("facts") or {}
+    return bool(facts.get("health_data"))
+
+
+def _identifies(text: str, detectors: Collection[Detector]) -> bool:
+    read = normalise(text)
+    for detector in detectors:
+        if detector.kind is not Kind.IDENTIFIER:
+            continue
+        try:
+            if detector.detect(read):
+                return True
+        except Exception:
+            return True  # whatever it raises, it did not clear the text
+    return False
 
 
 def _labelled(entry: Entry, said: Feedback, labels: Labels) -> Labelled | str:

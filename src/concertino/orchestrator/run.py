@@ -173,9 +173,15 @@ class Run:
         """The answer, chunk by chunk. What passes is kept, so that `answer` can be made afterwards."""
         async for chunk in self._rest():
             self._keep(chunk)
-            hide = chunk.logprobs and not self.request.sampling.logprobs
-            yield structs.replace(chunk, logprobs=()) if hide else chunk
+            yield structs.replace(chunk, logprobs=self._asked_for(chunk.logprobs)) if chunk.logprobs else chunk
         self.complete = True
+
+    def _asked_for(self, steps: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
+        """Log-probabilities as the caller wants them: a skill's confidence needs more rivals than most ask for."""
+        sampling = self.request.sampling
+        if not sampling.logprobs:
+            return ()
+        return tuple(structs.replace(step, top=step.top[: sampling.top_logprobs]) for step in steps)
 
     async def _rest(self) -> AsyncIterator[Chunk]:
         assert self._stream is not None and self._first is not None, "open() first"
@@ -241,7 +247,7 @@ class Run:
             usage=self.usage,
             finish_reason=self.finish_reason or FinishReason.STOP,
             tool_calls=tuple(self.tool_calls),
-            logprobs=tuple(self.logprobs) if self.request.sampling.logprobs else (),
+            logprobs=self._asked_for(self.logprobs),
             confidence=confidence,
             abstained=bool(_unsure(self.target.skill, confidence, self.scope)),
             scope=self.scope if self.target.skill else None,

@@ -82,8 +82,10 @@ def check_supported(specialist: Specialist, request: Request) -> None:
             )
     if request.extra and Capability.EXTRA not in specialist.capabilities:
         unknown = sorted(request.extra)
+        limit = unknown[0] in ("max_latency_ms", "max_cost")
+        advice = f'A limit is sent as "concertino": {{"{unknown[0]}": ...}}.' if limit else "Leave it out."
         raise UnsupportedParameter(
-            f"Unknown parameter {unknown[0]!r}: {specialist.card.name} has no use for it. Leave it out.",
+            f"Unknown parameter {unknown[0]!r}: {specialist.card.name} has no use for it. {advice}",
             param=unknown[0],
         )
 

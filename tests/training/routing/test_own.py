@@ -17,6 +17,7 @@ from concertino.router.conversation import ConversationRouter
 from concertino.router.fitted import EXAMPLES, HEAD, open_encoder
 from concertino.router.linear import LinearRouter
 from concertino.training.routing.examples import Fields, read_examples
+from concertino.training.routing.kept import Keep, kept_texts
 from concertino.training.routing.own import OwnReport, fit_own, fit_threshold
 from concertino.training.routing.own_figures import from_rankings
 from concertino.training.routing.own_judge import judge_own
@@ -216,8 +217,18 @@ def test_texts_lie_beside_the_router_unless_that_is_declined(fitted: tuple[OwnRe
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / EXAMPLES).write_text("an older fit's")
-    fit(tmp_path, "knn", keep_texts=False)
+    fit(tmp_path, "knn", keep_texts=Keep.NONE)
     assert not (folder / EXAMPLES).exists()
+
+
+def test_what_identifies_somebody_lies_beside_the_router_only_when_that_is_asked_for() -> None:
+    told: list[str] = []
+    mine = [("is it binding", "contracts"), ("jane.roe@example.org has a cough", "clinic")] * 2
+    mine.append(("my\u200b SSN is 078\u201105\u20111120", "clinic"))
+    assert kept_texts(mine, Keep.IMPERSONAL, told.append) == [("is it binding", "contracts")] * 2
+    assert told == ["3 of 5 texts identify somebody and are not laid beside the router (--personal does)"]
+    assert list(kept_texts(mine, Keep.ALL, told.append)) == mine
+    assert list(kept_texts(mine, Keep.NONE, told.append)) == []
 
 
 def test_what_is_general_has_no_part_in_the_confidence_of_a_domain(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def test_opposite_outcomes_are_counted_and_a_text_counts_once_in_the_costs(tmp_p
         ({"text": "x", "scores": {"a-1b": 1.0, "who": 1.0}}, "--cost who=NUMBER"),
         ({"text": "x", "scores": {"a-1b": 1.0, "b-2b": None}}, "outcomes of 1 candidates"),
         ({"text": "x", "scores": {"a-1b": 1.0, "b-2b": 1.0}, "costs": {"a-1b": -1}}, '"costs" must give'),
+        ({"text": "x", "scores": {"a-1b": 1.0, "b-2b": 1.0}, "costs": {"a-1b": True}}, '"costs" must give'),
+        ({"text": "x", "scores": {"": 1.0, "b-2b": 1.0}}, "line 1: a candidate has no name"),
     ],
 )
 def test_a_bad_table_is_refused_with_the_place(tmp_path: Path, row: Any, sentence: str) -> None:
@@ -85,6 +87,37 @@ def test_costs_come_from_the_caller_then_the_rows_then_the_names(tmp_path: Path)
     assert read_outcomes(path, {"c": 4.0}).costs.tolist() == [1.0, 5.0, 4.0]
     with pytest.raises(ConfigurationError, match=r"--cost zz: .* has no such candidate; it has a-1b, b-2b, c"):
         read_outcomes(path, {"zz": 4.0})
+
+
+def test_costs_that_were_given_for_some_candidates_or_for_none_of_them_are_said(tmp_path: Path) -> None:
+    rows = {"text": "x", "scores": {"a-1b": 1.0, "b-2b": 1.0}}
+    assert read_outcomes(written(tmp_path, rows)).notes == ()
+    mixed = read_outcomes(written(tmp_path, rows | {"costs": {"b-2b": 0.003, "bb": 1}}))
+    assert mixed.costs.tolist() == [1.0, 0.003]
+    assert mixed.notes == (
+        "costs of bb are left aside: the table has no outcome of that name",
+        "the costs of a-1b are guessed: billions of parameters, by the name. Those of b-2b were given; if they are in "
+        "another unit, give all of them",
+    )
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = written(tmp_path, {"text": "x", "scores": {"a-1b": 1.0, "b-2b": 1.0}})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_outcomes(path).texts == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("[" * 100_000, "line 1: not JSON"),
+        ('{"text": "x", "scores": {"a": 0.1, "b": 1, "a": 0.9}}', "line 1: not JSON .'a' stands twice in one object"),
+    ],
+)
+def test_a_line_that_cannot_be_one_row_is_refused(tmp_path: Path, line: str, sentence: str) -> None:
+    (tmp_path / "table.jsonl").write_text(line)
+    with pytest.raises(ConfigurationError, match=sentence):
+        read_outcomes(tmp_path / "table.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from concertino.router.outcomes import make_model
 from concertino.training.routing.curve import Curve, column_means, curve, reference_curves
 from concertino.training.routing.data import CLASSES, Row
 from concertino.training.routing.figures import fit_temperature, fit_threshold
+from concertino.training.routing.kept import Keep, kept_texts
 from concertino.training.routing.out import check_out
 from concertino.training.routing.table import TEST, TRAIN, VALIDATION, OutcomeTable, check_parts, split_table
 
@@ -169,7 +170,7 @@ def fit_outcomes(
     if out is not None:
         check_out(out)
     train, validation, test = split_table(table)
-    notes = check_parts({TRAIN: train, VALIDATION: validation, TEST: test})
+    notes = [*check_parts({TRAIN: train, VALIDATION: validation, TEST: test}), *table.notes]
     if table.differing:
         notes.insert(
             0, f"the lines differ on {table.differing} texts in what a candidate made of them: the mean counts"
@@ -226,7 +227,7 @@ def fit_domains(
     data: Mapping[str, str],
     note: Note,
     *,
-    keep_texts: bool = True,
+    keep_texts: Keep = Keep.IMPERSONAL,
 ) -> FittedManifest:
     """Fit neighbours or clusters on labels, over the head's vectors; temperature and threshold on `calibration`.
 
@@ -255,7 +256,7 @@ def fit_domains(
         method, DOMAINS, CLASSES, HEAD, "", "", temperature=round(temperature, 4), threshold=threshold,
         rows=len(train), data=dict(sorted(data.items())),
     )  # fmt: skip
-    return write_fitted(out, manifest, best[2], [(row.text, row.label) for row in train] if keep_texts else ())
+    return write_fitted(out, manifest, best[2], kept_texts([(row.text, row.label) for row in train], keep_texts, note))
 
 
 def drawn_rows(rows: Sequence[Row], per_class: int, seed: int = 7) -> list[Row]:

@@ -28,6 +28,7 @@ from concertino.training.routing.examples import (
     held_out,
 )
 from concertino.training.routing.figures import auroc, fit_temperature
+from concertino.training.routing.kept import Keep, kept_texts
 from concertino.training.routing.novelty import WORTH, Held, choose_measures, fit_function, named, together
 from concertino.training.routing.out import check_out
 from concertino.training.routing.own_figures import Latency, OwnFigures, from_scores, own_figures, time_decisions
@@ -139,13 +140,13 @@ def fit_own(
     outside_share: float = OUTSIDE_SHARE,
     note: Note,
     embed: Embed | None = None,
-    keep_texts: bool = True,
+    keep_texts: Keep = Keep.IMPERSONAL,
 ) -> OwnReport:
     """Fit, calibrate, judge on the test part, and write the folder `out`.
 
     Raises DataRefused for labels that cannot be learned, ConfigurationError for a method that does not learn labels and
-    for a folder that cannot be written. `embed` spares the encoders where the caller has the vectors. `keep_texts` lays
-    the rows beside the router, for `concertino router explain`.
+    for a folder that cannot be written. `embed` spares the encoders where the caller has the vectors. `keep_texts`
+    says which rows are laid beside the router, for `concertino router explain`.
     """
     if method not in NUMBERS:
         raise ConfigurationError(f"{method} cannot be fitted on examples; {', '.join(NUMBERS)} can", param="method")
@@ -189,7 +190,8 @@ def fit_own(
         rows=len(rows), outside=int((job.labels[fitted] < 0).sum()), outside_share=outside_share, settings=chosen,
         data=data,
     )  # fmt: skip
-    write_fitted(out, manifest, arrays, [(row.text, row.label or NOBODY) for row in rows] if keep_texts else ())
+    texts = kept_texts([(row.text, row.label or NOBODY) for row in rows], keep_texts, note)
+    write_fitted(out, manifest, arrays, texts)
     judged = None
     if kept:
         part = Part(fitted, np.arange(middle, len(everything)), job.labels)

@@ -38,6 +38,8 @@ class OutcomeTable(Struct, frozen=True):
     differing: int
     """Texts for which the lines give a candidate different outcomes."""
     sha256: str
+    notes: tuple[str, ...] = ()
+    """What is to be said of its costs."""
 
     @property
     def holes(self) -> int:
@@ -70,7 +72,7 @@ def read_outcomes(path: Path, costs: Mapping[str, float] | None = None) -> Outco
         raise ConfigurationError(f"cannot read the outcome table {path}: {error}", param="outcomes") from error
     rows: dict[str, _Measured] = {}
     lines = 0
-    for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
+    for number, line in enumerate(raw.decode("utf-8-sig", "replace").split("\n"), 1):
         if not line.strip():
             continue
         text, outcomes, paid = _row(line, f"{path.name}, line {number}")
@@ -87,7 +89,8 @@ def read_outcomes(path: Path, costs: Mapping[str, float] | None = None) -> Outco
         raise ConfigurationError(
             f"--cost {strange[0]}: {path.name} has no such candidate; it has {', '.join(names)}", param="cost"
         )
-    charged = {name: [row.cost(name) for row in found if name in row.paid] for name in names}
+    paid_for = {name for row in found for name in row.paid}
+    charged = {name: [row.cost(name) for row in found if name in row.paid] for name in sorted(paid_for)}
     return OutcomeTable(
         tuple(row.text for row in found),
         tuple(names),
@@ -96,6 +99,7 @@ def read_outcomes(path: Path, costs: Mapping[str, float] | None = None) -> Outco
         lines - len(found),
         sum(row.differs for row in found),
         hashlib.sha256(raw).hexdigest(),
+        tuple(_cost_notes(names, costs or {}, charged)),
     )
 
 
@@ -129,8 +133,8 @@ def _row(line: str, where: str) -> tuple[str, dict[str, float], dict[str, float]
         return ConfigurationError(f"{where}: {what}", param="outcomes")
 
     try:
-        row: Any = json.loads(line)
-    except ValueError as error:
+        row: Any = json.loads(line, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
         raise refuse(f"not JSON ({error})") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise refuse('no object with a string "text"')
@@ -141,13 +145,43 @@ def _row(line: str, where: str) -> tuple[str, dict[str, float], dict[str, float]
     for name, value in found.items():
         if value is None:
             continue  # measured by nobody: a hole, written out
+        if not name.strip():
+            raise refuse("a candidate has no name")
         if not isinstance(value, int | float) or not 0.0 <= float(value) <= 1.0:
             raise refuse(f"the outcome of {name} is {value!r}; it must be true, false or between 0 and 1")
         outcomes[name] = float(value)
     paid = row.get("costs") or {}
-    if not isinstance(paid, dict) or not all(isinstance(v, int | float) and 0 <= v < math.inf for v in paid.values()):
+    if not isinstance(paid, dict) or not all(_is_cost(value) for value in paid.values()):
         raise refuse('"costs" must give each candidate a finite number that is not negative')
     return row["text"], outcomes, {name: float(value) for name, value in paid.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, none of whose names stands twice: the last one would win, whatever the others say."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return found
+
+
+def _is_cost(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _cost_notes(names: Sequence[str], costs: Mapping[str, float], charged: Mapping[str, Sequence[float]]) -> list[str]:
+    """What is to be said of costs that were given for some candidates only, or for candidates that are none."""
+    notes = []
+    if unknown := [name for name in charged if name not in names]:
+        notes.append(f"costs of {', '.join(unknown)} are left aside: the table has no outcome of that name")
+    known = [name for name in names if name in costs or name in charged]
+    if known and (guessed := [name for name in names if name not in known]):
+        notes.append(
+            f"the costs of {', '.join(guessed)} are guessed: billions of parameters, by the name. Those of "
+            f"{', '.join(known)} were given; if they are in another unit, give all of them"
+        )
+    return notes
 
 
 def _cost(name: str, given: Mapping[str, float], charged: Mapping[str, Sequence[float]]) -> float:
