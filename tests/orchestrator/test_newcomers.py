@@ -222,7 +222,7 @@ async def test_a_follow_up_stays_with_a_described_specialist_and_a_switch_leaves
         assert kept.earlier == ("hr",) * (count - 1)
         assert kept.reason.startswith("Kept from the turn before: hr")
     left = await decided(decider, turns(*asked, "How do I rebase a git branch?", "and in that case?"))
-    assert (left.specialist, left.tier) == ("code", Tier.LINEAR)
+    assert left.specialist == "code" and left.tier in (Tier.LINEAR, Tier.NEIGHBOURS)
     assert left.earlier == ("hr", "hr", "hr", "hr", "code")
     back = await decided(decider, turns("How do I rebase a git branch?", f"Other topic: {LEAVE}"))
     assert (back.specialist, back.earlier) == ("hr", ("code",))
