@@ -65,6 +65,19 @@ class Breaking(EchoBackend):
         raise BackendError("broke off")
 
 
+class Silent(Breaking):
+    """Reads the prompt for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = asyncio.Event()
+
+    async def generate(self, generation: Generation) -> AsyncIterator[Chunk]:
+        self.reading.set()
+        await asyncio.sleep(60)
+        yield Chunk(text="x")
+
+
 def put_in_place(pool: Pool, name: str, backend: Breaking) -> None:
     pool.backends[name] = backend
     pool._specialists[name] = structs.replace(pool.get(name), backend=backend)
@@ -149,6 +162,7 @@ async def test_a_reader_who_leaves_early_is_recorded_as_cancelled_with_what_was_
     assert entry.outcome == "cancelled"
     assert entry.end is not None
     assert entry.end["usage"]["completion_tokens"] == 2
+    assert entry.end["usage"]["prompt_tokens"] > 0, "the prompt was read"
 
 
 async def test_a_cancelled_task_is_recorded_too(make: Make, tmp_path: Path) -> None:
@@ -164,6 +178,18 @@ async def test_a_cancelled_task_is_recorded_too(make: Make, tmp_path: Path) -> N
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert records(tmp_path).show("req-1").outcome == "cancelled"
+
+
+async def test_who_leaves_while_the_prompt_is_read_is_recorded_with_the_prompt(make: Make, tmp_path: Path) -> None:
+    backend = Silent()
+    service = make(broken={"code": backend})
+    task = asyncio.ensure_future(service.answer(asked("a b c"), request_id="req-1"))
+    await backend.reading.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    entry = records(tmp_path).show("req-1")
+    assert entry.outcome == "cancelled" and entry.end is not None
+    assert entry.end["usage"]["prompt_tokens"] > 0 and entry.end["usage"]["completion_tokens"] == 0
 
 
 async def test_an_unreachable_specialist_is_replaced_by_the_generalist(make: Make, tmp_path: Path) -> None:

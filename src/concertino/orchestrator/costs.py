@@ -174,10 +174,14 @@ class Meter:
                 await close()
 
     @property
-    def cost(self) -> Cost:
+    def usage(self) -> Usage:
         if self._counted is None and not self._begun:
-            return Cost()
-        return used(self._card, self._counted or Usage(self._prompt, self._written))
+            return Usage()
+        return self._counted or Usage(self._prompt, self._written)
+
+    @property
+    def cost(self) -> Cost:
+        return used(self._card, self.usage)
 
 
 class Spending:
@@ -194,6 +198,11 @@ class Spending:
         meter = Meter(card, generation)
         self._meters.append(meter)
         return meter.over(stream)
+
+    @property
+    def newest(self) -> "Meter":
+        """That of the generation that began last."""
+        return self._meters[-1]
 
     def add(self, cost: Cost) -> None:
         """What something took that is no stream."""

@@ -10,7 +10,7 @@ from concertino.confidence import within
 from concertino.config import SkillCard
 from concertino.errors import BackendError, BackendUnavailable, InvalidRequest
 from concertino.orchestrator import costs
-from concertino.orchestrator.costs import Spending
+from concertino.orchestrator.costs import Meter, Spending
 from concertino.specialists.pool import Pool, Target
 from concertino.specialists.prompts import generation_for
 from concertino.specialists.skills import confidence_of
@@ -68,6 +68,7 @@ class Run:
         """On an answer that was held back and given up."""
         self._fallbacks = list(fallbacks)
         self._stream: AsyncIterator[Chunk] | None = None
+        self._meter: Meter | None = None
         self._first: Chunk | None = None
         self._started = time.monotonic()
 
@@ -122,7 +123,9 @@ class Run:
 
     def _generate(self, target: Target, earlier: Sequence[str] = ()) -> AsyncIterator[Chunk]:
         specialist, generation = target.specialist, generation_for(target, self.request, earlier)
-        return self.spending.metered(specialist.card, generation, specialist.backend.generate(generation))
+        stream = self.spending.metered(specialist.card, generation, specialist.backend.generate(generation))
+        self._meter = self.spending.newest
+        return stream
 
     def _fall_back(self, target: Target) -> None:
         gone, name = self.decision.specialist, target.specialist.card.name
@@ -232,9 +235,11 @@ class Run:
         self.tool_calls[place] = structs.replace(known, function=joined)
 
     async def close(self) -> None:
-        """Stop the generation if it still runs."""
+        """Stop the generation if it still runs; `usage` is then what it took, prompt included, as budgets reckon it."""
         if self._stream is not None and hasattr(self._stream, "aclose"):
             await self._stream.aclose()
+        if self._meter is not None and not self.complete:
+            self.usage = self._spent + self._meter.usage
 
     def answer(self) -> Answer:
         """The finished answer; call it after `chunks` has ended."""

@@ -319,9 +319,11 @@ class Workflow:
                 if chunk.text:
                     self._news.put_nowait(_News())
         finally:
-            work.usage = run.usage
-            work.sources = sources_of(run.target)
-            await run.close()
+            try:
+                await run.close()
+            finally:
+                work.usage = run.usage
+                work.sources = sources_of(run.target)
 
     def _note_who(self, work: PartWork, decision: Decision) -> None:
         """Who answers a part; if that is not whom the plan says, the decision tells why, as a Run's does."""
