@@ -55,3 +55,5 @@ def test_brackets_in_strings_are_no_lists() -> None:
     assert len(read(b'{"a": "' + code + b'", "b": [[1]]}')["a"]) == len(code) - 2
     with pytest.raises(InvalidRequest, match="more than 100,000 lists and objects"):
         read(b'{"a": "\\\\", "b": [' + b"[]," * 100_000 + b"1]}")
+    with pytest.raises(InvalidRequest, match="must be a JSON object, but is a str"):
+        read(b'"' + b"[" * 200 + b'"')
