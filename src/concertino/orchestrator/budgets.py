@@ -126,16 +126,9 @@ class Budgets:
 
     async def reserve(self, id: str, principal: Principal, cost: Cost, who: str) -> Reservation:
         """Hold `cost`, the most that `who` takes. Raises BudgetExhausted, BudgetUnavailable."""
-        work = asyncio.ensure_future(
-            self._call(
-                lambda: self._store.open().reserve(id, _holders(principal), cost, self._expires_s), self._settle_unused
-            )
+        found = await self._call(
+            lambda: self._store.open().reserve(id, _holders(principal), cost, self._expires_s), self._give_back
         )
-        try:
-            found = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(self._give_back)
-            raise
         if isinstance(found, Refused):
             raise Left(found.standings).refusal(cost, who)
         return found
@@ -164,13 +157,8 @@ class Budgets:
                     log.error("What request %s spent was not counted: %s", reservation.id, error.message)
         return None
 
-    def _give_back(self, work: "asyncio.Future[Reservation | Refused]") -> None:
+    def _give_back(self, found: Reservation | Refused) -> None:
         """A reservation that nobody waits for any more."""
-        if not work.cancelled() and work.exception() is None:
-            found = work.result()
-            self._thread.submit(lambda: self._settle_unused(found))
-
-    def _settle_unused(self, found: Reservation | Refused) -> None:
         if isinstance(found, Reservation):
             self._store.open().settle(found, Cost())
 

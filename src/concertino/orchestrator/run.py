@@ -208,7 +208,7 @@ class Run:
         if chunk.usage is not None:
             self.usage = self._spent + chunk.usage
         elif chunk.text and not self.complete:
-            # Until the engine counts for us, a chunk of text is a token: what a cancelled request is charged.
+            # Until the engine counts for us, if it ever does, a chunk of text is a token.
             self.usage = structs.replace(self.usage, completion_tokens=self.usage.completion_tokens + 1)
 
     def _keep_tool_call(self, delta: dict[str, object]) -> None:

@@ -34,8 +34,8 @@ class SerialThread:
         """The result of `work`. Raises what it raises, and TimeoutError after `patience_s`, or at once where a call
         before it is late already.
 
-        What was begun in vain is carried out all the same when its turn comes, and `given_up` then undoes what it
-        brought. Behind a late call only what `must` be done is begun.
+        What was begun in vain, because it is late or the caller was cancelled, is carried out all the same when its
+        turn comes, and `given_up` then undoes what it brought. Behind a late call only what `must` be done is begun.
         """
         if self._late is not None and not self._late.done():
             if must:
@@ -51,13 +51,18 @@ class SerialThread:
             if future.done():
                 return future.result()
             self._late = future
-            if given_up is not None:
-                future.add_done_callback(lambda done: self._undo(done, given_up))
+            self._undo(future, given_up)
+            raise
+        except asyncio.CancelledError:
+            self._undo(future, given_up)
             raise
 
-    def _undo(self, done: "Future[T]", given_up: Callable[[T], object]) -> None:
-        if not done.cancelled() and done.exception() is None:
-            self.submit(lambda: given_up(done.result()))
+    def _undo(self, future: "Future[T]", given_up: Callable[[T], object] | None) -> None:
+        """Once it is done, undo what it brought."""
+        if given_up is not None:
+            future.add_done_callback(
+                lambda done: self.submit(lambda: given_up(done.result())) if done.exception() is None else None
+            )
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
         """Carry out `work` after what was given before it, without anybody waiting."""
