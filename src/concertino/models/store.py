@@ -24,7 +24,7 @@ from msgspec import Struct, field
 
 from concertino.errors import ModelCorrupt, ModelInUse, ModelMissing
 from concertino.models.file_hash import file_sha256
-from concertino.whole_file import sync_folder
+from concertino.whole_file import sync_folder, write_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -272,14 +272,7 @@ class Store:
                 if not self.blob(stored.sha256).is_file():
                     raise ModelMissing(f"{file} was removed meanwhile. Run `concertino pull {manifest.name}`.")
             self.refs.mkdir(parents=True, exist_ok=True)
-            path = self._ref(manifest.name)
-            fresh = path.with_suffix(".new")
-            with fresh.open("wb") as handle:
-                handle.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-                handle.flush()
-                os.fsync(handle.fileno())
-            fresh.replace(path)
-            sync_folder(self.refs)
+            write_json(self._ref(manifest.name), manifest)
 
     def _ref(self, name: str) -> Path:
         return self.refs / f"{self._named(name)}.json"

@@ -1,7 +1,7 @@
 """Beam search: the likeliest of several answers, where greedy decoding takes the likeliest token at each step.
 
 llama.cpp's server continues one sequence, so each step asks it for the likeliest next tokens of all that are kept, at
-once. What it has read of a sequence before is in its cache, and they are worked on as one batch.
+once. What it has read of a sequence before is in its cache.
 """
 
 import asyncio
@@ -96,9 +96,15 @@ class Continuations:
         try:
             self.prompt_tokens = self.prompt_tokens or int(said["tokens_evaluated"])
             (top,) = (step["top_logprobs"] for step in said["completion_probabilities"])
-            return [Token(one["id"], one["token"], bytes(one["bytes"]), float(one["logprob"])) for one in top or [None]]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise BackendError(f"{self._who} did not say which tokens may follow. Send the request again.") from error
+            found = [Token(one["id"], one["token"], bytes(one["bytes"]), float(one["logprob"])) for one in top]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._silent() from error
+        if not found:
+            raise self._silent()
+        return found
+
+    def _silent(self) -> BackendError:
+        return BackendError(f"{self._who} did not say which tokens may follow. Send the request again.")
 
 
 async def likeliest(
