@@ -54,6 +54,7 @@ from concertino.evaluation.tasks.program import usable_rows
 from concertino.models import Store
 from concertino.models.adapters import AdapterManifest, read_adapter
 from concertino.recipe import Recipe
+from concertino.training.checkpoint import written_whole
 from concertino.training.result import ADAPTER
 from concertino.training.train import locked
 from concertino.whole_file import write_json
@@ -266,10 +267,8 @@ class _Evaluation:
         end = suffix_beside(self.run_folder, report)
         encoder = msgspec.json.Encoder()
         lines = (line for answered in everyone for line in prediction_lines(answered))
-        partial = self.folder / ".predictions.partial"
-        with partial.open("wb") as file:
+        with written_whole(self.folder / f"predictions{end}.jsonl") as partial, partial.open("wb") as file:
             file.writelines(encoder.encode(line) + b"\n" for line in lines)
-        partial.replace(self.folder / f"predictions{end}.jsonl")
         write_markdown(self.folder / f"report{end}.md", report)
         write_page(self.folder / f"report{end}.html", report)
         name = REPORT.replace(".", f"{end}.")
